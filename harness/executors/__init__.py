@@ -1,0 +1,1 @@
+"""Where trials run: the contract and one file an engine."""

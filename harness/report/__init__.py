@@ -1,0 +1,1 @@
+"""Reports from the record: notebook, page, figures, tables. Computes nothing twice."""

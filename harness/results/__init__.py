@@ -1,0 +1,1 @@
+"""results.db: tables, the one writer, the read side, the mirror for Optuna."""

@@ -1,0 +1,1 @@
+"""What differs between tasks, one file a task: reading rows, encoding them, loss, decoding, model class."""

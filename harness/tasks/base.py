@@ -1,0 +1,157 @@
+"""The contract of a task. A new task is one file beside this one that subclasses `Task`.
+
+Torch-free at import, so that names and documentation can be listed without it; the subclasses'
+files may import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import SpecError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from harness.spec import DataSpec
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows as read and validated, in the order in which they are used.
+
+    Attributes:
+        rows: row numbers in the source split, shape (examples,).
+        texts, pairs: first and optional second text of each example.
+        labels: class ids, shape (examples,); what a task without classes stores here is its own affair.
+        label_names: class id -> name, sorted as the mapping is stored.
+        groups: a group name for each example (a language, say), empty without `data.groups`.
+        dropped: reason -> number of rows left out by the stated policy.
+        extra: columns that only this task knows (question answering: ids, answers).
+    """
+
+    rows: IntArray
+    texts: Sequence[str]
+    pairs: Sequence[str] | None
+    labels: IntArray
+    label_names: tuple[str, ...]
+    groups: Sequence[str] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: IntArray) -> Examples:
+        """The examples at `index`, in that order."""
+        pick = [int(i) for i in index]
+        return Examples(
+            rows=self.rows[index],
+            texts=[self.texts[i] for i in pick],
+            pairs=None if self.pairs is None else [self.pairs[i] for i in pick],
+            labels=self.labels[index],
+            label_names=self.label_names,
+            groups=[self.groups[i] for i in pick] if self.groups else (),
+            dropped=self.dropped,
+            extra={name: [column[i] for i in pick] for name, column in self.extra.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Encoded rows. One example may become several features (windows).
+
+    Attributes:
+        input_ids: one unpadded sequence of token ids a feature.
+        token_type_ids: the same shape, or None where the model has none.
+        labels: what the loss needs of each feature, shape (features,) or (features, k).
+        example: index of each feature's example, shape (features,).
+        truncated: number of examples that lost tokens.
+        pad_id: token id that fills a batch up.
+    """
+
+    input_ids: Sequence[npt.NDArray[np.int32]]
+    token_type_ids: Sequence[npt.NDArray[np.int32]] | None
+    labels: IntArray
+    example: IntArray
+    truncated: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Real tokens of each feature, shape (features,)."""
+        return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+
+class Task(ABC):
+    """One kind of fine-tuning. Stateless: every method is a function of its arguments.
+
+    Class attributes:
+        name: as in a study file.
+        output: the kind of predictions its metrics score (`metrics.metrics_of(output)`).
+    """
+
+    name: ClassVar[str]
+    output: ClassVar[str]
+
+    @abstractmethod
+    def read(self, table: pa.Table, data: DataSpec, *, split: str, label_names: tuple[str, ...] | None) -> Examples:
+        """Validate every row of a split and turn it into examples.
+
+        Args:
+            label_names: the mapping of the training split; None while reading the training split itself.
+
+        Raises:
+            DataError: naming split, row, column, value and remedy.
+        """
+
+    @abstractmethod
+    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Features:
+        """Tokenise and truncate."""
+
+    @abstractmethod
+    def model(self, path: str, num_labels: int, *, dropout: float | None, revision: str | None) -> PreTrainedModel:
+        """Load the pretrained encoder with this task's head, all weights float32, head freshly initialised."""
+
+    @abstractmethod
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
+        """Mean loss of a batch, a scalar in float32."""
+
+    @abstractmethod
+    def decode(self, logits: npt.NDArray[np.float32], features: Features, examples: Examples) -> Any:
+        """Logits of all features, shape (features, ...) -> what the task's metrics take as predictions, one an example."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all tasks, from the files in this folder; imports none of them."""
+    package = importlib.import_module("harness.tasks")
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name.replace("_", "-") for name in found if name != "base"))
+
+
+def load(name: str) -> Task:
+    """The task of that name; importing it imports torch.
+
+    Raises:
+        SpecError: for an unknown name, with the known ones.
+    """
+    if name not in names():
+        raise SpecError(f"task must be one of {', '.join(names())}, got {name!r}")
+    module = importlib.import_module(f"harness.tasks.{name.replace('-', '_')}")
+    found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task) and c is not Task]
+    return found[0]()  # type: ignore[abstract]
