@@ -384,3 +384,12 @@ class Prepared:
     models: tuple[ModelSummary, ...]
     examples: Mapping[str, Sequence[tuple[int, str, str, str | None]]]
     environment: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a trial stands between epochs; at most one a second, never stored."""
+
+    epoch: int
+    step: int
+    steps: int
