@@ -393,3 +393,36 @@ class Progress:
     epoch: int
     step: int
     steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """A worker has finished its job and waits for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """A job other than a trial could not be done: the error to raise in the coordinator.
+
+    Attributes:
+        error: class name in `errors.py`, or "" for an unexpected exception.
+    """
+
+    error: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The executor's word for a worker that is gone: exit code, or minus the signal's number."""
+
+    exit_code: int
+    log_tail: str = ""
+
+
+class Message(NamedTuple):
+    """One event of a worker; `trial` is the database id of the trial that it speaks of, if any."""
+
+    trial: int | None
+    event: Any

@@ -1,0 +1,147 @@
+"""Workers as processes of this machine: one a device, or several that share the CPU's threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import psutil
+import pynvml
+
+from harness.executors.base import Executor, Job
+from harness.records import Message, WorkerDied
+
+LOG_TAIL_BYTES = 4_000
+GRACE_SECONDS = 5.0
+
+
+@dataclass
+class _Process:
+    popen: subprocess.Popen[bytes]
+    connection: Connection
+    log: Path
+
+
+def visible_gpus() -> list[str]:
+    """Ids of the NVIDIA devices that a worker may use, empty without any; asks the driver, not torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return []
+    if chosen is None:
+        return [str(i) for i in range(count)]
+    return [device for device in chosen.split(",") if device.strip() not in ("", "-1")]
+
+
+class LocalExecutor(Executor):
+    """One long-lived worker process a slot.
+
+    Args:
+        workers: number of slots; by default one a GPU, or one on a machine without.
+        logs: folder for what the workers print.
+    """
+
+    def __init__(self, logs: Path, workers: int | None = None) -> None:
+        self.gpus = visible_gpus()
+        self.slots = workers or max(1, len(self.gpus))
+        self.logs = logs
+        cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
+        self.threads = max(1, (cores or 1) // self.slots)
+        self._processes: dict[int, _Process] = {}
+
+    def submit(self, slot: int, job: Job) -> None:
+        """See the contract."""
+        process = self._processes.get(slot) or self._start(slot)
+        process.connection.send(job)
+
+    def decide(self, slot: int, *, prune: bool) -> None:
+        """See the contract; a worker that died meanwhile is reported by `messages`."""
+        try:
+            self._processes[slot].connection.send(prune)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def messages(self, timeout: float) -> list[tuple[int, Message]]:
+        """See the contract."""
+        slots = {process.connection: slot for slot, process in self._processes.items()}
+        ready = wait(list(slots), timeout)
+        found: list[tuple[int, Message]] = []
+        for connection in ready:
+            assert isinstance(connection, Connection)
+            slot = slots[connection]
+            try:
+                found.append((slot, connection.recv()))
+            except (EOFError, ConnectionResetError):
+                found.append((slot, Message(None, self._bury(slot))))
+        return found
+
+    def interrupt(self, slot: int) -> None:
+        """See the contract."""
+        if slot in self._processes:
+            self._processes[slot].popen.send_signal(signal.SIGTERM)
+
+    def kill(self, slot: int) -> None:
+        """See the contract."""
+        if slot in self._processes:
+            self._processes[slot].popen.kill()
+            self._bury(slot)
+
+    def close(self) -> None:
+        """Hang up; a worker that does not end by itself within seconds is killed."""
+        for process in self._processes.values():
+            process.connection.close()
+        for process in self._processes.values():
+            try:
+                process.popen.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+                process.popen.wait()
+        self._processes.clear()
+
+    def _start(self, slot: int) -> _Process:
+        ours, theirs = socket.socketpair()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"worker-{slot}.log"
+        with log.open("wb") as stream, theirs:
+            popen = subprocess.Popen(  # noqa: S603 our own interpreter and module
+                self._command(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=self._environment(slot),
+                start_new_session=True,  # Ctrl-C in the terminal is for the coordinator alone
+            )
+        process = _Process(popen, Connection(ours.detach()), log)
+        self._processes[slot] = process
+        return process
+
+    def _command(self, descriptor: int) -> Sequence[str]:
+        return [sys.executable, "-m", "harness.worker", str(descriptor), str(self.threads)]
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        environment = dict(os.environ)
+        environment["TOKENIZERS_PARALLELISM"] = "false"
+        environment["OMP_NUM_THREADS"] = str(self.threads)
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return environment
+
+    def _bury(self, slot: int) -> WorkerDied:
+        process = self._processes.pop(slot)
+        process.connection.close()
+        try:
+            code = process.popen.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.popen.kill()
+            code = process.popen.wait()
+        return WorkerDied(code, process.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace"))

@@ -1,0 +1,104 @@
+"""A long-lived process that does one job after another with warm weights and caches.
+
+Started as `python -m harness.worker FD THREADS`, with a socket to the coordinator as FD. It reads jobs,
+answers with messages, and knows neither Optuna nor the database. SIGTERM asks for a checkpoint
+and an early end of the trial; a coordinator that is gone ends it at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from types import FrameType
+
+import torch
+
+from harness.auditing import audit
+from harness.errors import HarnessError
+from harness.preparation import prepare
+from harness.records import (
+    AuditJob,
+    EpochRecord,
+    JobDone,
+    JobFailed,
+    Message,
+    PrepareJob,
+    TrainJob,
+    TrialJob,
+)
+from harness.trial import Control, Warm, run
+
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """One connection, one warm state, one job at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.warm = Warm()
+        self.interrupted = False
+
+    def interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM: the trial at hand checkpoints at its next step and goes back to waiting."""
+        self.interrupted = True
+
+    def serve(self) -> None:
+        """Do jobs until the coordinator hangs up or asks for an end."""
+        while not self.interrupted:
+            job = self.connection.recv()
+            self.do(job)
+            self.connection.send(Message(None, JobDone()))
+
+    def do(self, job: PrepareJob | AuditJob | TrainJob) -> None:
+        """One job; an error of a job that is no trial is sent, not raised."""
+        if isinstance(job, TrainJob):
+            for trial in job.trials:
+                self.train(trial)
+            return
+        try:
+            answer = prepare(job) if isinstance(job, PrepareJob) else audit(job)
+        except HarnessError as error:
+            self.connection.send(Message(None, JobFailed(type(error).__name__, str(error))))
+        except Exception as error:  # the coordinator shows it with its traceback and ends
+            self.connection.send(Message(None, JobFailed("", f"{type(error).__name__}: {error}", traceback.format_exc())))
+        else:
+            self.connection.send(Message(None, answer))
+
+    def train(self, job: TrialJob) -> None:
+        """Run one trial; after each epoch the coordinator says whether to prune."""
+        control = Control(interrupted=lambda: self.interrupted)
+        for event in run(job, self.warm, control):
+            self.connection.send(Message(job.trial, event))
+            if isinstance(event, EpochRecord):
+                control.prune = self.connection.recv()
+
+
+def die_with_the_coordinator() -> None:
+    """Ask Linux for SIGKILL when the parent ends: an orphan would train on, unheard."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Entry of `python -m harness.worker`."""
+    descriptor, threads = int(sys.argv[1]), int(sys.argv[2])
+    die_with_the_coordinator()
+    if os.getppid() == 1:
+        return  # the coordinator died before the line above could notice
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    torch.set_num_threads(threads)
+    worker = Worker(Connection(descriptor))
+    signal.signal(signal.SIGTERM, worker.interrupt)
+    try:
+        worker.serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+if __name__ == "__main__":
+    main()
