@@ -1,0 +1,311 @@
+"""Opening results.db: the settings that keep commits, and what is refused instead of damaged.
+
+The only module with SQLite-only SQL. A path is an SQLite file; a `postgresql+psycopg://` URL is a server.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import sqlalchemy as sa
+
+from harness.errors import HarnessError, HeldError, SpecError, StorageError, UsageError
+from harness.results import schema
+from harness.results.filesystems import network_file_system
+from harness.results.views import VIEWS
+
+Target = str | Path
+BUSY_SECONDS = 60
+LOCK_KEY = 4_713_000_000  # PostgreSQL advisory lock of creation; a study's own is LOCK_KEY + its id
+
+
+def is_server(target: Target) -> bool:
+    """Whether the target is the URL of a database server rather than a file."""
+    return isinstance(target, str) and "://" in target and not target.startswith("sqlite:")
+
+
+def database_path(target: Target) -> Path:
+    """The file that a path or an `sqlite:///` URL names, absolute."""
+    if isinstance(target, str) and target.startswith("sqlite:///"):
+        target = target.removeprefix("sqlite:///")
+    return Path(target).absolute()
+
+
+def files_folder(target: Target) -> Path:
+    """Where checkpoints, caches and kept models lie: `results.files` beside `results.db`."""
+    return Path("results.files").absolute() if is_server(target) else database_path(target).with_suffix(".files")
+
+
+def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite is free of the WAL-reset bug, which can corrupt a file with two connections.
+
+    References: sqlite.org/wal.html#walresetbug; fixed in 3.51.3, 3.50.7 and 3.44.6, and 3.52.0 was withdrawn.
+    """
+    fixed = version >= (3, 51, 3) and version != (3, 52, 0)
+    return fixed or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+def open_engine(target: Target, read_only: bool = False, create: bool = True) -> sa.Engine:
+    """An engine on a checked database; a missing file is made unless `create` is false.
+
+    Raises:
+        UsageError: there is no such file and it is not to be made.
+        StorageError: it cannot be read or written, is damaged, empty, or on a network file system.
+        SpecError: it belongs to another program or to a newer harness.
+    """
+    if is_server(target):
+        return _open_server(str(target), read_only, create)
+    path = database_path(target)
+    with storage_errors(path):
+        if read_only or not create:
+            if not path.exists():
+                raise UsageError(f"there is no database {path}; `harness run` makes it, `--db` names another")
+        else:
+            _create_once(path)
+        engine = _sqlite_engine(path, read_only)
+        try:
+            _check(engine, path, read_only)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+
+def _sqlite_engine(path: Path, read_only: bool) -> sa.Engine:
+    if read_only:
+        name = "file:" + urllib.parse.quote(str(path))
+        url = sa.URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
+    else:
+        url = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    sa.event.listen(engine, "connect", _configure(read_only))
+    sa.event.listen(engine, "begin", _begin(read_only))
+    return engine
+
+
+def _configure(read_only: bool) -> Callable[[Any, Any], None]:
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy says BEGIN itself
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "mmap_size=0",
+            "trusted_schema=OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return configure
+
+
+def _begin(read_only: bool) -> Callable[[sa.Connection], None]:
+    # A plain BEGIN that reads and then writes fails at once when another wrote in between.
+    statement = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    return begin
+
+
+def _create_once(path: Path) -> None:
+    """Make a new database under a lock: as a temporary file, then renamed, so that no one sees half of it."""
+    kind = network_file_system(path.parent)
+    if kind:
+        raise StorageError(
+            f"{path} lies on a network file system ({kind}), where locks do not hold; "
+            "put the database on a local disk with --db, or use a postgresql+psycopg:// server"
+        )
+    if path.exists():
+        return
+    files = files_folder(path)
+    files.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(files / "creation.lock", timeout=BUSY_SECONDS):
+        if path.exists():
+            return
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)  # mode 0600
+        os.close(handle)
+        try:
+            _fill(Path(name))
+            os.rename(name, path)
+        finally:
+            for leftover in (name, name + "-journal", name + "-wal", name + "-shm"):
+                Path(leftover).unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _fill(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'DELETE'}")
+    finally:
+        connection.close()
+    engine = _sqlite_engine(path, read_only=False)
+    try:
+        with engine.begin() as transaction:
+            schema.upgrade(transaction)
+    finally:
+        engine.dispose()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
+    """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
+    if path.stat().st_size == 0:
+        raise StorageError(f"{path} is empty (0 bytes), which no database is; move it away and run again")
+    if not read_only:
+        _choose_journal(engine)
+    with engine.begin() as connection:
+        if not read_only:
+            _quick_check(connection, path)
+        found = _revision(connection, path)
+    if found == schema.HEAD:
+        return
+    if read_only:
+        raise SpecError(f"{path} holds no study of this harness (schema {found}); `harness run` upgrades it")
+    _upgrade_file(engine, path)
+
+
+def _choose_journal(engine: sa.Engine) -> None:
+    """Leave WAL where it is not safe; the pragma cannot run inside a transaction."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        current = str(cursor.execute("PRAGMA journal_mode").fetchone()[0]).lower()
+        wanted = "wal" if wal_is_safe() else "delete"
+        if current != wanted:  # a reader may hold it back: then it stays until the next start
+            cursor.execute(f"PRAGMA journal_mode={wanted}")
+        cursor.close()
+    finally:
+        connection.close()
+
+
+def _quick_check(connection: sa.Connection, path: Path) -> None:
+    answer = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if answer != "ok":
+        raise StorageError(
+            f"{path} is damaged ({answer}); nothing was changed. `sqlite3 {path.name} .recover` saves what can be read"
+        )
+
+
+def _revision(connection: sa.Connection, path: Path) -> str | None:
+    """The revision, after refusing files of other programs and triggers or views that are not ours."""
+    listing = connection.exec_driver_sql("SELECT type, name FROM sqlite_master").all()
+    tables = {name for kind, name in listing if kind == "table" and not name.startswith("sqlite_")}
+    strange = sorted(name for kind, name in listing if kind in ("trigger", "view") and name not in VIEWS)
+    ours = schema.VERSION_TABLE in tables
+    optunas = {"studies", "trials", "version_info"} <= tables
+    if not ours and not optunas:
+        raise SpecError(f"{path} is a database of another program (tables: {', '.join(sorted(tables)) or 'none'})")
+    if strange:
+        raise SpecError(f"{path} holds triggers or views that are not harness's: {', '.join(strange)}; not opened")
+    return schema.revision(connection)
+
+
+def _upgrade_file(engine: sa.Engine, path: Path) -> None:
+    """Bring an older file to our schema, under the lock and after a copy."""
+    files_folder(path).mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
+        with engine.connect() as connection:
+            if schema.revision(connection) == schema.HEAD:
+                return
+        copy = path.with_name(f"{path.name}.before-{schema.HEAD}")
+        if not copy.exists():
+            copy.touch(0o600)
+            _back_up(path, copy)
+        with engine.begin() as connection:
+            schema.upgrade(connection)
+    path.chmod(0o600)
+
+
+def _back_up(path: Path, copy: Path) -> None:
+    source, target = sqlite3.connect(path), sqlite3.connect(copy)
+    try:
+        source.backup(target)
+    finally:
+        source.close()
+        target.close()
+
+
+@contextmanager
+def storage_errors(target: Target | sa.URL) -> Iterator[None]:
+    """Turn a database's or the system's refusal into an error with an exit code and a remedy."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _explained(error.orig, target) from error
+    except (sqlite3.Error, OSError, filelock.Timeout) as error:
+        raise _explained(error, target) from error
+
+
+def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessError:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name == "SQLITE_FULL" or getattr(error, "errno", None) == 28:
+        return HeldError(f"the disk of {target} is full; everything recorded is safe. Free some space, run again")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or isinstance(error, filelock.Timeout):
+        return HeldError(f"{target} was locked by another process for {BUSY_SECONDS} seconds; run again")
+    if name == "SQLITE_NOTADB":
+        return SpecError(f"{target} is no database file; it was left as it is")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StorageError(
+            f"{target} is damaged; it was left as it is. `sqlite3 FILE .recover` saves what can be read"
+        )
+    if name.startswith("SQLITE_CONSTRAINT") or "UniqueViolation" in type(error).__name__:
+        return StorageError(f"{target} refuses a row that is there already or breaks a rule: {error}")
+    return StorageError(f"{target} cannot be used: {error}; `--db` names another place")
+
+
+# --- servers ------------------------------------------------------------------------------------------
+
+
+def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
+    url = sa.make_url(target)
+    options = {"postgresql_readonly": True} if read_only else {}
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, execution_options=options)
+    with storage_errors(url.set(password=None)):
+        try:
+            with engine.connect() as connection:
+                found = schema.revision(connection)
+            if found != schema.HEAD:
+                if read_only or not create:
+                    raise UsageError(f"{url.render_as_string()} holds no study yet; `harness run` makes its tables")
+                with creation_lock(engine), engine.begin() as connection:
+                    schema.upgrade(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+@contextmanager
+def creation_lock(engine: sa.Engine) -> Iterator[None]:
+    """One process at a time makes tables in this database, ours or Optuna's."""
+    if engine.dialect.name == "sqlite":
+        path = Path(str(engine.url.database))
+        with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK_KEY)))
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(LOCK_KEY)))

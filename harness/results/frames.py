@@ -1,0 +1,187 @@
+"""The read side: results.db as pandas frames, for analysis, reports and exports.
+
+Every function takes an engine, best one of `open_engine(target, read_only=True)`, and never writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from harness.errors import UsageError
+from harness.results import tables, views
+from harness.results.columns import Json
+from harness.results.engine import storage_errors
+from harness.results.tables import configuration, prediction, study, trial
+from harness.results.writes import unpack, value_of
+
+
+def summary(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
+    """harness_summary: one row a trial; all studies, or one."""
+    view = views.summary
+    query = sa.select(view).order_by(view.c.study, view.c.trial)
+    return _read(engine, query if study is None else query.where(view.c.study == _known(engine, study)))
+
+
+def epochs(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
+    """harness_epoch: one row an epoch; all studies, or one."""
+    view = views.epoch
+    query = sa.select(view).order_by(view.c.study, view.c.trial, view.c.epoch)
+    return _read(engine, query if study is None else query.where(view.c.study == _known(engine, study)))
+
+
+def metrics(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Every metric of every epoch: trial, epoch, split, name, group, value, kind; missing unless finite."""
+    table = tables.metric.c
+    columns = (table.epoch, table.split, table.name, table.grp.label("group"), table.value, table.kind)
+    return _of_trials(engine, study, tables.metric, *columns)
+
+
+def windows(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Steady training windows: trial, epoch, position, seconds, steps, samples, tokens, padded_tokens."""
+    return _of_trials(engine, study, tables.window, *list(tables.window.c)[1:])
+
+
+def epoch_records(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Times, FLOPs and load of every epoch: trial, epoch and the other columns of harness_epoch_record."""
+    return _of_trials(engine, study, tables.epoch_record, *list(tables.epoch_record.c)[1:])
+
+
+def predictions(engine: sa.Engine, trial_id: int, epoch: int, split: str = "validation") -> npt.NDArray[np.float32]:
+    """Logits of the validation rows, shape (examples, labels), or margins of the training rows, shape (rows,).
+
+    `trial_id` is the id in the database, as `trial_details` gives it.
+
+    Raises:
+        UsageError: when none were stored.
+    """
+    table = prediction.c
+    query = sa.select(prediction).where(table.trial_id == trial_id, table.epoch == epoch, table.split == split)
+    with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UsageError(f"no predictions are stored of trial id {trial_id}, epoch {epoch}, split {split!r}")
+    return unpack(dict(row))
+
+
+def examples(engine: sa.Engine, study: str, split: str = "validation") -> pd.DataFrame:
+    """Examples in the order of the predictions: position, source_row, label, group, text."""
+    table = tables.example.c
+    columns = (table.position, table.source_row, table.label, table.grp.label("group"), table.text)
+    query = _in_study(tables.example, study, engine, *columns)
+    return _read(engine, query.where(table.split == split).order_by(table.position))
+
+
+def incidents(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """What went otherwise than asked: trial (missing for the study's own), kind, message, details, at."""
+    table = tables.incident
+    columns = (trial.c.number.label("trial"), table.c.kind, table.c.message, table.c.details, table.c.at)
+    joined = table.outerjoin(trial, trial.c.id == table.c.trial_id)
+    query = sa.select(*columns).select_from(joined).where(table.c.study_id == _study_id(engine, study))
+    return _read(engine, query.order_by(table.c.id))
+
+
+def studies(engine: sa.Engine) -> pd.DataFrame:
+    """One row a study, with its file, what was understood of it, and its objectives as lists of mappings."""
+    return _read(engine, sa.select(study).order_by(study.c.id))
+
+
+def environment(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """The environments that the study's trials ran in: id, facts (a mapping), trials (how many)."""
+    table = tables.environment
+    count = sa.func.count(trial.c.id).label("trials")
+    joined = table.join(trial, trial.c.environment_id == table.c.id)
+    query = sa.select(table.c.id, table.c.facts, table.c.created_at, count).select_from(joined)
+    query = query.where(trial.c.study_id == _study_id(engine, study)).group_by(
+        table.c.id, table.c.facts, table.c.created_at
+    )
+    return _read(engine, query.order_by(table.c.id))
+
+
+def data(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """The data as used: fingerprint, label_names, positive, splits, warnings; one row, none before preparation."""
+    return _read(engine, _in_study(tables.data, study, engine, *list(tables.data.c)[1:]))
+
+
+def models(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """The encoders as found, one row each."""
+    return _read(
+        engine, _in_study(tables.model, study, engine, *list(tables.model.c)[1:]).order_by(tables.model.c.name)
+    )
+
+
+def trial_details(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """One row a trial with everything stored: `trial_id`, asked, done, evidence and shared work as mappings."""
+    renamed = {"id": "trial_id", "number": "trial"}
+    own = [c.label(renamed.get(c.name, c.name)) for c in trial.c if c.name not in ("study_id", "configuration_id")]
+    columns = (*own, configuration.c.number.label("configuration"), configuration.c.origin)
+    joined = trial.join(configuration, configuration.c.id == trial.c.configuration_id)
+    query = sa.select(*columns).select_from(joined).where(trial.c.study_id == _study_id(engine, study))
+    return _read(engine, query.order_by(trial.c.number))
+
+
+def sessions(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Invocations of `harness run`: who, when, how long, how they ended."""
+    query = _in_study(tables.session, study, engine, *(c for c in tables.session.c if c.name != "study_id"))
+    return _read(engine, query.order_by(tables.session.c.id))
+
+
+def as_measured(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """The values of a `metrics` frame with nan, +inf and -inf as they were measured, shape (rows,)."""
+    pairs = zip(frame["value"], frame["kind"], strict=True)
+    return np.array([value_of(value if kind == "finite" else None, kind) for value, kind in pairs], dtype=np.float64)
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def _known(engine: sa.Engine, name: str) -> str:
+    _study_id(engine, name)
+    return name
+
+
+def _study_id(engine: sa.Engine, name: str) -> int:
+    with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
+        ids = {row.name: int(row.id) for row in connection.execute(sa.select(study.c.name, study.c.id))}
+    if name not in ids:
+        raise UsageError(f"no study {name!r} in the database; it holds {', '.join(sorted(ids)) or 'none'}")
+    return ids[name]
+
+
+def _in_study(table: sa.Table, name: str, engine: sa.Engine, *columns: Any) -> sa.Select[tuple[Any, ...]]:
+    return sa.select(*columns).where(table.c.study_id == _study_id(engine, name))
+
+
+def _of_trials(engine: sa.Engine, name: str, table: sa.Table, *columns: Any) -> pd.DataFrame:
+    """Rows that hang on epochs, with the trial's number in place of its id."""
+    joined = table.join(trial, trial.c.id == table.c.trial_id)
+    query = sa.select(trial.c.number.label("trial"), *columns).select_from(joined)
+    return _read(
+        engine, query.where(trial.c.study_id == _study_id(engine, name)).order_by(trial.c.number, *columns[:3])
+    )
+
+
+def _read(engine: sa.Engine, query: sa.Select[Any]) -> pd.DataFrame:
+    """A frame whose dtypes do not depend on its rows: Int64 for counts, float64, str, object for parsed JSON."""
+    with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
+        result = connection.execute(query)
+        rows = [tuple(row) for row in result]
+    columns = list(query.selected_columns)
+    series: dict[str, pd.Series[Any]] = {}
+    for i, column in enumerate(columns):
+        series[column.name] = pd.Series([row[i] for row in rows], dtype=_dtype(column))
+    return pd.DataFrame(series)
+
+
+def _dtype(column: sa.ColumnElement[Any]) -> Any:
+    kind: Any = column.type
+    if isinstance(kind, Json):
+        return object
+    affinity = kind.impl if isinstance(kind, sa.TypeDecorator) else kind
+    if isinstance(affinity, sa.Integer):
+        return "Int64"
+    return "str" if isinstance(affinity, sa.String) else "float64"

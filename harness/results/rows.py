@@ -1,0 +1,100 @@
+"""What the store hands out: rows as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from harness.records import Objective, TrialConfig
+from harness.results.tables import configuration, trial
+
+FINISHED = ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study as stored."""
+
+    id: int
+    name: str
+    source: str
+    task: str
+    text: str
+    spec: Mapping[str, Any]
+    fingerprint: str
+    objectives: tuple[Objective, ...]
+    created_at: str
+
+    @classmethod
+    def read(cls, row: sa.RowMapping) -> StudyRow:
+        """From a row of harness_study."""
+        values = dict(row)
+        values["objectives"] = tuple(Objective(**objective) for objective in values["objectives"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """A trial as stored.
+
+    Attributes:
+        configuration: number of the configuration within the study.
+        config: as asked.
+        done: what was really run (the fields of TrialFacts), once training started.
+        objective_values: one an objective, None where there is no finite value.
+    """
+
+    id: int
+    study_id: int
+    number: int
+    configuration: int
+    origin: str
+    config: TrialConfig
+    seed: int
+    replicate: int
+    fold: int | None
+    state: str
+    reason: str | None
+    message: str
+    attempt: int
+    worker: str | None
+    done: Mapping[str, Any] | None
+    best_epoch: int | None
+    best_loss_epoch: int | None
+    objective: float | None
+    objective_values: tuple[float | None, ...]
+    train_seconds: float | None
+    total_seconds: float | None
+    verdict_words: str | None
+    verdict_name: str | None
+    model_folder: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Complete, pruned or failed: nothing more will happen."""
+        return self.state in FINISHED
+
+    @classmethod
+    def read(cls, row: sa.RowMapping) -> TrialRow:
+        """From a row of `select_trials`."""
+        values = dict(row)
+        values["config"] = TrialConfig.from_dict(values.pop("asked"))
+        values["objective_values"] = tuple(values["objective_values"] or ())
+        return cls(**values)
+
+
+def select_trials() -> sa.Select[tuple[Any, ...]]:
+    """The columns of a TrialRow, in order of trial number."""
+    renamed = {"configuration": configuration.c.number, "origin": configuration.c.origin, "config": trial.c.asked}
+    columns = [
+        renamed[name].label("asked" if name == "config" else name) if name in renamed else trial.c[name]
+        for name in TrialRow.__dataclass_fields__
+    ]
+    joined = trial.join(configuration, configuration.c.id == trial.c.configuration_id)
+    return sa.select(*columns).select_from(joined).order_by(trial.c.study_id, trial.c.number)

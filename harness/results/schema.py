@@ -1,0 +1,56 @@
+"""Which revision of the schema a database holds, and bringing it to ours.
+
+Alembic's own version table would collide with Optuna's, which lives in the same file.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from harness.errors import SpecError
+
+VERSION_TABLE = "harness_alembic_version"
+HEAD = "0001"
+SCRIPTS = Path(str(import_module("harness.results.migrations").__file__)).parent
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
+
+
+def revisions() -> set[str]:
+    """Every revision that this version of harness knows."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def revision(connection: sa.Connection) -> str | None:
+    """The revision that the database holds; None before our first table.
+
+    Raises:
+        SpecError: when a newer harness made it.
+    """
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    table = sa.table(VERSION_TABLE, sa.column("version_num"))
+    found = connection.scalar(sa.select(table.c.version_num))
+    if found is not None and found != HEAD and found not in revisions():
+        raise SpecError(
+            f"the database has schema {found!r} and this harness knows up to {HEAD!r}; "
+            "use the version of harness that made it, or a newer one"
+        )
+    return str(found) if found else None
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Run the missing revisions inside the connection's transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
