@@ -1,0 +1,33 @@
+"""The client of an audit: asks a worker to count, since counting tokens takes a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.executors.local import LocalExecutor
+from harness.records import AuditCounts, AuditJob
+from harness.spec import StudyFile
+from harness.study import Stop, ask_worker
+
+
+def audit_study(file: StudyFile, logs: Path, stop: Stop) -> AuditCounts:
+    """Lengths, truncation, balance, duplicates and overlap of a study's data.
+
+    Raises:
+        HarnessError: what is wrong with the data or the models.
+    """
+    spec = file.spec
+    job = AuditJob(
+        task=spec.task,
+        data=spec.data.model_dump(mode="json"),
+        seed=spec.seeds[0],
+        models=spec.models(),
+        max_lengths=spec.max_lengths(),
+    )
+    executor = LocalExecutor(logs, 1)
+    try:
+        counts = ask_worker(executor, job, stop)
+    finally:
+        executor.close()
+    assert isinstance(counts, AuditCounts)
+    return counts

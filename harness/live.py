@@ -1,0 +1,103 @@
+"""The night on a terminal: one live table, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from harness.study import Board, Slot
+from harness.terminal import duration, printable
+
+PLAIN_SECONDS = 60.0  # without a terminal a line a minute is enough to see that it lives
+
+
+class PlainObserver:
+    """Lines for a log file: news as it comes, and one line a minute."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._told = time.monotonic()
+
+    def __enter__(self) -> PlainObserver:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    def note(self, text: str) -> None:
+        """One line of news."""
+        self.console.print(Text(printable(text)))
+
+    def tick(self, board: Board) -> None:
+        """The state of things, once a minute."""
+        if time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            self.console.print(Text(headline(board)))
+
+
+class LiveObserver:
+    """One table that stays in place, with news scrolling above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveObserver:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        """One line of news, above the table."""
+        self.console.print(Text(printable(text)))
+
+    def tick(self, board: Board) -> None:
+        """Redraw."""
+        self._live.update(board_table(board))
+
+
+def headline(board: Board) -> str:
+    """The study in one line."""
+    finished = sum(board.states.get(state, 0) for state in ("complete", "pruned", "failed"))
+    parts = [f"{board.study}: {finished} of {board.total or '?'} trials"]
+    parts += [f"{board.states[state]} {state}" for state in ("pruned", "failed", "waiting") if board.states.get(state)]
+    if board.best is not None and board.best.objective is not None:
+        parts.append(f"best {board.best.objective:.4f} (trial {board.best.number})")
+    if board.eta_seconds is not None:
+        parts.append(f"{duration(board.eta_seconds)} to go")
+    if board.deadline:
+        parts.append(board.deadline)
+    return ", ".join(parts)
+
+
+def board_table(board: Board) -> RenderableType:
+    """Running trials with their progress, below the headline."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "trial", "epoch", "step", "", "quiet for"):
+        table.add_column(column, justify="right" if column in ("trial", "step") else "left")
+    for slot, running in sorted(board.running.items()):
+        table.add_row(*_slot_cells(slot, running))
+    return Group(Text(headline(board), style="bold"), table)
+
+
+def _slot_cells(slot: int, running: Slot) -> Sequence[RenderableType]:
+    progress = running.progress
+    quiet = duration(time.monotonic() - running.heard)
+    if progress is None:
+        return str(slot), str(running.trial.number), "loading", "", "", quiet
+    return (
+        str(slot),
+        str(running.trial.number),
+        f"{progress.epoch} of {running.trial.config.epochs}",
+        f"{progress.step}/{progress.steps}",
+        ProgressBar(total=progress.steps, completed=progress.step, width=24),
+        quiet,
+    )

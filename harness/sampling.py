@@ -1,0 +1,234 @@
+"""Optuna in memory: the space in its terms, samplers, pruners, and a study rebuilt from the record.
+
+The seed is mixed anew for every ask, so that a study that was interrupted asks for the same points
+as one that was not. What to try besides the sampler's points is search.py's work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import scipy.stats
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from harness.records import State, TrialConfig, canonical_json
+from harness.space import contains, grid_size, grid_values
+from harness.spec import Choice, PrunerSpec, Range, StudySpec
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that the record holds, as far as the search must know it.
+
+    Attributes:
+        values: one number an objective; empty until it is complete.
+        epochs: objective value of each finished epoch, for the pruner.
+    """
+
+    number: int
+    config: TrialConfig
+    seed: int
+    replicate: int
+    fold: int | None
+    state: State
+    values: Sequence[float] = ()
+    epochs: Mapping[int, float] = field(default_factory=dict)
+
+
+def mix(seed: int, number: int) -> int:
+    """A 31-bit seed for the n-th ask: restarting with one seed would repeat the same points."""
+    digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+# --- the space in Optuna's terms ----------------------------------------------------------------
+
+
+def quasi_random(space: Mapping[str, Choice | Range], seed: int, index: int) -> Params:
+    """The index-th point of a scrambled Sobol sequence over the space.
+
+    References: Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998
+    """
+    engine = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=seed)
+    engine.fast_forward(index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # balance wants powers of two; one point at a time is the use here
+        unit = engine.random(1)[0]
+    return {name: _at(dimension, u) for (name, dimension), u in zip(space.items(), unit, strict=True)}
+
+
+def _at(dimension: Choice | Range, unit: float) -> Any:
+    if grid_size({"": dimension}) is not None:
+        values = grid_values(dimension)
+        return values[min(int(unit * len(values)), len(values) - 1)]
+    assert isinstance(dimension, Range)
+    if dimension.log:
+        value = dimension.low * (dimension.high / dimension.low) ** unit
+    else:
+        value = dimension.low + unit * (dimension.high - dimension.low)
+    return round(value) if dimension.integer else value
+
+
+def distribution(dimension: Choice | Range) -> BaseDistribution:
+    """A dimension in Optuna's terms. Choices that are no scalars (early stopping) travel as canonical JSON."""
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution([_plain(value) for value in dimension.values])
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), dimension.log, int(dimension.step or 1))
+    return FloatDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | bool) else canonical_json(value)
+
+
+def parameters(config: TrialConfig, space: Mapping[str, Choice | Range]) -> Params:
+    """The searched part of a configuration in Optuna's terms."""
+    values = config.as_dict()
+    return {name: _plain(values[name]) for name in space}
+
+
+# --- Optuna ---------------------------------------------------------------------------------------
+
+
+class Sampling:
+    """An in-memory Optuna study that mirrors the record; asks, reports and tells."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.spec = spec
+        self.space = {name: distribution(dimension) for name, dimension in spec.search.items()}
+        self.study = optuna.create_study(
+            study_name=spec.study,  # hyperband hashes the name
+            directions=[objective.direction for objective in spec.objectives],
+            pruner=pruner(spec.pruner, self._longest()),
+        )
+        self._asked: optuna.Trial | None = None
+        self._numbers: dict[int, int] = {}
+        self._configurations: dict[str, TrialConfig] = {}
+
+    def configurations(self) -> list[TrialConfig]:
+        """Configurations of the space that were tried, in order of their first trial."""
+        return list(self._configurations.values())
+
+    def add(self, trial: Tried) -> None:
+        """Mirror a trial of the record if it lies within the space."""
+        params = parameters(trial.config, self.spec.search)
+        if not params or not self._inside(trial.config):
+            return
+        self._configurations.setdefault(trial.config.fingerprint, trial.config)
+        self._numbers[trial.number] = self._asked_number(params)
+        for epoch, value in sorted(trial.epochs.items()):
+            self._report(trial.number, epoch, value)
+        if trial.state in ("complete", "pruned", "failed"):
+            self.finish(trial.number, trial.state, trial.values)
+
+    def ask(self, seed: int) -> Params:
+        """New parameters; `add` of the trial made from them takes them up."""
+        if self._asked is not None:
+            return self._decoded(self._asked.params)
+        if self.spec.sampler == "qmc":
+            return quasi_random(self.spec.search, self.spec.seeds[0], len(self._numbers))
+        if self.spec.sampler == "gp":
+            return self._decoded(_ask_elsewhere(self.study, self.space, seed))
+        self.study.sampler = sampler(self.spec.sampler, seed)
+        self._asked = self.study.ask(self.space)
+        return self._decoded(self._asked.params)
+
+    def _asked_number(self, params: Params) -> int:
+        asked, self._asked = self._asked, None
+        if asked is not None and asked.params == params:
+            return asked.number
+        if asked is not None:  # an explicit trial came in between: the point is free again
+            self.study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
+        running = optuna.create_trial(state=optuna.trial.TrialState.RUNNING, params=params, distributions=self.space)
+        self.study.add_trial(running)
+        return len(self.study.get_trials(deepcopy=False)) - 1
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Epoch objective to the pruner; False for trials outside the space or with several objectives."""
+        trial = self._report(number, epoch, value)
+        return trial is not None and trial.should_prune()
+
+    def finish(self, number: int, state: State, values: Sequence[float]) -> None:
+        """Complete trials with finite values count; pruned and failed ones as Optuna's own states."""
+        if number not in self._numbers:
+            return
+        states = optuna.trial.TrialState
+        if state == "complete" and values and all(math.isfinite(v) for v in values):
+            self.study.tell(self._numbers[number], list(values))
+        else:
+            self.study.tell(self._numbers[number], state=states.PRUNED if state == "pruned" else states.FAIL)
+
+    def _report(self, number: int, epoch: int, value: float) -> optuna.Trial | None:
+        if number not in self._numbers or len(self.spec.objectives) > 1 or not math.isfinite(value):
+            return None
+        identity = self.study.get_trials(deepcopy=False)[self._numbers[number]]._trial_id
+        trial = optuna.Trial(self.study, identity)
+        trial.report(value, epoch)
+        return trial
+
+    def _inside(self, config: TrialConfig) -> bool:
+        values = config.as_dict()
+        if not all(contains(dimension, values[name]) for name, dimension in self.spec.search.items()):
+            return False
+        return self.spec.complete({name: values[name] for name in self.spec.search}).fingerprint == config.fingerprint
+
+    def _decoded(self, params: Mapping[str, Any]) -> Params:
+        originals = {
+            name: {_plain(value): value for value in dimension.values}
+            for name, dimension in self.spec.search.items()
+            if isinstance(dimension, Choice)
+        }
+        return {name: originals.get(name, {}).get(value, value) for name, value in params.items()}
+
+    def _longest(self) -> int:
+        epochs = self.spec.search.get("epochs")
+        if isinstance(epochs, Choice):
+            return int(max(epochs.values))
+        return int(epochs.high) if epochs is not None else self.spec.complete({}).epochs
+
+
+def ask_there(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> Params:
+    """Runs in the child: ask the Gaussian process on a copy of the study."""
+    study.sampler = optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    return dict(study.ask(space).params)
+
+
+def _ask_elsewhere(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> Params:
+    """The Gaussian process needs torch, which has no place in the coordinator: a child asks."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(ask_there, study, space, seed).result()
+
+
+def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """A sampler by its name in study files; everything that its defaults may change is said."""
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10, multivariate=True, constant_liar=True)
+
+
+def pruner(spec: PrunerSpec, longest: int) -> optuna.pruners.BasePruner:
+    """A pruner by its name; `longest` is the largest number of epochs, hyperband's resource."""
+    if spec.name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=spec.startup_trials, n_warmup_steps=spec.warmup_epochs)
+    if spec.name == "hyperband":
+        return optuna.pruners.HyperbandPruner(spec.min_resource, longest, spec.reduction_factor)
+    if spec.name == "patient":
+        return optuna.pruners.PatientPruner(None, spec.patience, spec.min_delta)
+    return optuna.pruners.NopPruner()

@@ -1,0 +1,88 @@
+"""What commands show: status and audit as tables, and text that cannot command the terminal.
+
+Builds renderables; printing is the command line's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.results.overview import Overview
+
+
+def printable(text: str) -> str:
+    """Text with control characters shown instead of obeyed: data may hold escape sequences."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds; a dash for the unknown."""
+    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table; cells are shown as text, never as markup."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text("–" if cell is None else printable(str(cell))) for cell in row))
+    return table
+
+
+def facts(pairs: Mapping[str, Any]) -> Table:
+    """Name and value, one a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in pairs.items():
+        table.add_row(Text(name, style="dim"), Text(printable(str(value))))
+    return table
+
+
+def remaining(overview: Overview, total: int | None) -> dict[str, Any]:
+    """Trials of the finished study and seconds to it, from the mean of complete trials; None where unknown."""
+    if total is None:
+        return {"total": None, "remaining_seconds": None}
+    left = total - sum(overview.states.get(state, 0) for state in ("complete", "pruned", "failed"))
+    done = sum(row["epoch"] / row["epochs"] for row in overview.running)
+    mean = overview.mean_trial_seconds
+    workers = max(1, len(overview.running))
+    seconds = None if mean is None else max(0.0, left - done) * mean / workers
+    return {"total": total, "remaining_seconds": seconds}
+
+
+def status(overview: Overview, rest: Mapping[str, Any]) -> RenderableType:
+    """One study at a glance."""
+    finished = sum(overview.states.get(state, 0) for state in ("complete", "pruned", "failed"))
+    states = ", ".join(f"{count} {state}" for state, count in overview.states.items()) or "no trial yet"
+    pairs = {
+        "trials": f"{finished} of {rest['total'] or '?'} finished ({states})",
+        "held by": overview.holder or "no one: harness run goes on"
+        if rest["total"] != finished
+        else "no one: all done",
+        "best": _best(overview),
+        "to finish": duration(rest["remaining_seconds"]),
+        "spent": duration(overview.seconds),
+    }
+    if overview.failures:
+        pairs["failed"] = ", ".join(f"{count} {reason}" for reason, count in overview.failures.items())
+    if overview.incidents:
+        pairs["incidents"] = ", ".join(f"{count} {kind}" for kind, count in overview.incidents.items())
+    for row in overview.running:
+        pairs[f"trial {row['number']}"] = (
+            f"running, {row['epoch']} of {row['epochs']} epochs, since {row['started_at']}"
+        )
+    return Group(Text(overview.study, style="bold"), facts(pairs), Text())
+
+
+def _best(overview: Overview) -> str:
+    best, objective = overview.best, overview.objective
+    if best is None:
+        return "–"
+    where = f"at epoch {best['best_epoch']} of trial {best['number']}"
+    return f"{objective['metric']} {best['objective']:.4f} {where}: {best['verdict']}"
