@@ -314,6 +314,21 @@ def mcc(predictions: Any, references: Any, *, num_labels: int) -> float:
     return _ratio(float(covariance), spread)
 
 
+def cross_entropy(logits: npt.ArrayLike, references: Any) -> npt.NDArray[np.float64]:
+    """Loss of each example in nats, in float64: minus the log-probability of its class, shape (examples,).
+
+    Their mean is the validation loss of a classification; tests of a curve pair them.
+
+    Args:
+        logits: shape (examples, labels).
+        references: class ids, shape (examples,).
+    """
+    table = np.asarray(logits, np.float64)
+    shifted = table - table.max(axis=1, keepdims=True)  # exp of the largest is 1: nothing overflows
+    gold = shifted[np.arange(len(table)), _ids(references)]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - gold, np.float64)
+
+
 # --- the loss and the costs: measured elsewhere, known here ---------------------------------------
 
 for _entry in (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from sklearn import metrics as twin
 
 from harness import metrics
@@ -183,3 +184,14 @@ def test_one_name_has_one_direction_in_all_outputs(registry):
         metric(output="spans", higher_is_better=False, unit="fraction")(accuracy)
     with pytest.raises(ValueError, match="registered already"):
         metric(output="labels", higher_is_better=True, unit="fraction")(accuracy)
+
+
+def test_cross_entropy_of_each_example_is_that_of_scipy_and_survives_large_logits():
+    logits = np.array([[2.0, 0.0], [0.0, 0.0], [-800.0, 800.0]])
+    expected = -log_softmax(logits, axis=1)[np.arange(3), [0, 1, 0]]
+    assert metrics.cross_entropy(logits, [0, 1, 0]) == pytest.approx(expected)
+    assert metrics.cross_entropy(logits, [0, 1, 0])[1:] == pytest.approx([math.log(2), 1600.0])
+
+
+def test_cross_entropy_of_nothing_is_nothing():
+    assert metrics.cross_entropy(np.zeros((0, 2)), []).shape == (0,)

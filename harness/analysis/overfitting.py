@@ -1,0 +1,266 @@
+"""Overfitting of a study: verdict, gap and waste of each trial, the gap over two parameters, what to change.
+
+Frames are those of `results/frames.py`; the rules are in `verdicts.py`. Drawing is the report's work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import verdicts
+from harness.analysis.answer import Answer, nothing
+from harness.analysis.parameters import KEYS, keys, levels, two_most_varied
+from harness.verdicts import Curve, Verdict
+
+AT_MOST = 60
+
+TABLE = [
+    *KEYS,
+    "verdict",
+    "words",
+    "strength",
+    "reason",
+    "best_loss_epoch",
+    "last_epoch",
+    "best_validation_loss",
+    "last_validation_loss",
+    "gap_at_best",
+    "gap_at_last",
+    "relative_rise",
+    "epochs_after_best",
+    "seconds_after_best",
+    "seconds",
+]
+
+
+def table(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """One row a trial that trained: its verdict in words, gaps at the best and last epoch, spent after the best.
+
+    The best epoch is that of the lowest validation loss. Verdicts are judged from the epochs' losses;
+    where `summary` has `verdict_words` (stored when the trial ended, with the paired test that needs
+    per-example losses) those words stand, and a stored `verdict` outweighs a judged one.
+
+    Args:
+        summary: columns of `harness_summary`; `verdict_words` is read if there.
+        epochs: columns of `harness_epoch`.
+
+    Returns:
+        Columns TABLE, one row a trial in the order of `summary`. Losses in nats, times in seconds,
+        NaN where not measured.
+    """
+    curves = {key: frame.sort_values("epoch") for key, frame in epochs.groupby(KEYS, sort=False)}
+    rows = []
+    for trial in summary.to_dict("records"):
+        key = (trial["study"], trial["trial"])
+        diverged = trial.get("reason") == "diverged"
+        if key in curves or diverged:
+            rows.append(_row(trial, curves.get(key, epochs.iloc[:0]), diverged))
+    return pd.DataFrame(rows, columns=TABLE)
+
+
+def judge_epochs(epochs: pd.DataFrame, diverged: bool = False) -> Verdict:
+    """The verdict on one trial's rows of `harness_epoch`; epochs without a row count as missing."""
+    last = int(epochs["epoch"].max()) if len(epochs) else 0
+    by_epoch = epochs.set_index("epoch").reindex(range(1, last + 1))
+    train, validation, seconds = (
+        by_epoch[name].astype("float64").tolist() for name in ("train_loss", "validation_loss", "epoch_seconds")
+    )
+    return verdicts.judge(Curve(train, validation, seconds, diverged=diverged))
+
+
+def _row(trial: Mapping[Hashable, Any], curve: pd.DataFrame, diverged: bool) -> dict[str, Any]:
+    verdict = judge_epochs(curve, diverged)
+    losses = curve.set_index("epoch")["validation_loss"].astype("float64")
+    measured = losses.dropna()
+    name, words = _stored(trial, verdict)
+    same = name == verdict.name and words == verdict.words
+    return {
+        "study": trial["study"],
+        "trial": trial["trial"],
+        "verdict": name,
+        "words": words,
+        "strength": verdict.strength if same else "",
+        "reason": verdict.reason if same else "as stored when the trial ended",
+        "best_loss_epoch": _number(verdict.best_epoch),
+        "last_epoch": int(losses.index.max()) if len(losses) else math.nan,
+        "best_validation_loss": float(measured.min()) if len(measured) else math.nan,
+        "last_validation_loss": float(measured.iloc[-1]) if len(measured) else math.nan,
+        "gap_at_best": _number(verdict.gap_at_best),
+        "gap_at_last": _number(verdict.gap_at_last),
+        "relative_rise": _number(verdict.evidence["relative_rise"]),
+        "epochs_after_best": _number(verdict.epochs_after_best),
+        "seconds_after_best": _number(verdict.seconds_after_best),
+        "seconds": float(curve["epoch_seconds"].sum(min_count=1)) if len(curve) else math.nan,
+    }
+
+
+def _stored(trial: Mapping[Hashable, Any], verdict: Verdict) -> tuple[str, str]:
+    """Name and words as stored, else as judged here."""
+    name, words = trial.get("verdict"), trial.get("verdict_words")
+    if not isinstance(name, str) or not name:
+        return verdict.name, verdict.words
+    if isinstance(words, str) and words:
+        return name, words
+    return name, verdict.words if name == verdict.name else name
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+# --- what was wasted, and what to change -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """Spent after the best epoch, over all trials; what was not timed is left out.
+
+    Attributes:
+        trials: number of trials judged.
+        epochs, all_epochs: epochs after the best one, and all that were run.
+        seconds, all_seconds: wall clock of those epochs, and of all.
+        counts: verdict -> trials, most frequent first.
+    """
+
+    trials: int
+    epochs: int
+    all_epochs: int
+    seconds: float
+    all_seconds: float
+    counts: dict[str, int]
+
+
+def waste(judged: pd.DataFrame) -> Waste:
+    """Totals of a frame made by `table`."""
+    timed = judged[judged["seconds_after_best"].notna()]
+    return Waste(
+        trials=len(judged),
+        epochs=int(judged["epochs_after_best"].sum()),
+        all_epochs=int(judged["last_epoch"].sum()),
+        seconds=float(timed["seconds_after_best"].sum()),
+        all_seconds=float(timed["seconds"].sum()),
+        counts=dict(Counter(judged["verdict"].tolist()).most_common()),
+    )
+
+
+def advice(judged: pd.DataFrame) -> list[str]:
+    """What to change in the next study, one sentence each; a verdict shared by more trials comes first.
+
+    Args:
+        judged: a frame made by `table`.
+    """
+    lines = []
+    for name, count in waste(judged).counts.items():
+        of_name = judged[judged["verdict"] == name]
+        turned = of_name[of_name["words"].str.contains("after epoch", regex=False)]
+        if name == "overfitting" and len(turned):
+            lines.append(_stop_earlier(turned, len(judged)))
+        if name == "overfitting" and len(turned) == count:
+            continue
+        for sentence in verdicts.advice(name, None)[:1]:
+            lines.append(f"{_trials(of_name.drop(turned.index) if name == 'overfitting' else of_name)}: {sentence}")
+    return lines
+
+
+def _stop_earlier(turned: pd.DataFrame, trials: int) -> str:
+    epochs = int(turned["best_loss_epoch"].median())
+    seconds = float(turned["seconds_after_best"].sum())
+    saved = f", which would have saved {seconds:.3g} s" if seconds > 0 else ""
+    plural = "s" if epochs > 1 else ""
+    return (
+        f"{len(turned)} of {trials} trials overfit, half of them after epoch {epochs} or earlier: "
+        f"train for {epochs} epoch{plural} or stop early (patience 1 or 2){saved}; "
+        "freezing more, more dropout and more training rows close the gap."
+    )
+
+
+def _trials(rows: pd.DataFrame, at_most: int = 8) -> str:
+    numbers = [str(number) for number in rows["trial"].tolist()]
+    shown = ", ".join(numbers[:at_most]) + (f" and {len(numbers) - at_most} more" if len(numbers) > at_most else "")
+    return f"Trial{'s' if len(numbers) > 1 else ''} {shown} ({rows['verdict'].iloc[0]})"
+
+
+# --- the gap over two parameters ---------------------------------------------------------------------
+
+
+def gap_map(
+    summary: pd.DataFrame,
+    judged: pd.DataFrame,
+    rows: str | None = None,
+    columns: str | None = None,
+    gap: str = "gap_at_last",
+) -> Answer:
+    """Mean gap of the trials at each pair of two parameters' values, for a heat map.
+
+    Without names the two most varied parameters are taken: those with the most levels, ties in the
+    order in which `records.TrialConfig` declares them. Numbers with more than five values are cut
+    into five ranges with equally many trials.
+
+    Args:
+        summary: columns of `harness_summary`, and other hyperparameters where they vary.
+        judged: a frame made by `table`.
+        rows: parameter along the rows; None chooses.
+        columns: parameter along the columns; None chooses.
+        gap: gap_at_last or gap_at_best.
+
+    Returns:
+        Rows and columns are values of the parameters (named as index and columns); NaN where no trial was.
+    """
+    on = keys(summary, judged)
+    joined = summary.merge(judged[[*on, gap]], on=on, validate="one_to_one").dropna(subset=[gap])
+    chosen = [name for name in (rows, columns) if name is not None]
+    chosen += [name for name in two_most_varied(joined) if name not in chosen][: 2 - len(chosen)]
+    if len(chosen) < 2:
+        return nothing([], "no heat map: fewer than two parameters vary among the trials with a gap")
+    down, across = chosen if rows is not None or columns is None else chosen[::-1]
+    grouped = pd.DataFrame({down: levels(joined[down]), across: levels(joined[across]), gap: joined[gap]})
+    pivot = grouped.pivot_table(index=down, columns=across, values=gap, aggfunc="mean", observed=True)
+    return Answer(pivot, f"mean {gap.replace('_', ' ')} over {len(joined)} trials by {down} and {across}")
+
+
+# --- which curves to draw ------------------------------------------------------------------------------
+
+
+def choose_curves(judged: pd.DataFrame, summary: pd.DataFrame, at_most: int = AT_MOST) -> Answer:
+    """The trials whose curves are drawn, each with the reason; all of them when they are few enough.
+
+    The rule: a quarter of the places each for the best (lowest validation loss), the worst (highest),
+    the most overfitting (largest gap at the last epoch) and failed near misses (failed or pruned, by
+    lowest validation loss). Places left over go to the other trials by number. A trial is drawn once, for the first
+    reason that chose it.
+
+    Args:
+        judged: a frame made by `table`.
+        summary: columns of `harness_summary`, for the states.
+        at_most: places.
+
+    Returns:
+        Columns study, trial, chosen_for; in the order of `judged`.
+    """
+    on = keys(summary, judged)
+    frame = judged.merge(summary[[*on, "state"]], on=on, how="left", validate="one_to_one")
+    chosen: dict[int, str] = {}
+    if len(frame) <= at_most:
+        chosen = dict.fromkeys(range(len(frame)), "all are shown")
+    else:
+        loss, missed = frame["best_validation_loss"].dropna(), frame["state"].isin(["failed", "pruned"])
+        for reason, candidates in (
+            ("best", loss.sort_values(kind="stable").index),
+            ("worst", loss.sort_values(ascending=False, kind="stable").index),
+            ("most overfitting", frame["gap_at_last"].dropna().sort_values(ascending=False, kind="stable").index),
+            ("near miss", loss[missed[loss.index]].sort_values(kind="stable").index),
+        ):
+            fresh = [int(i) for i in candidates if int(i) not in chosen]
+            chosen |= dict.fromkeys(fresh[: at_most // 4], reason)
+        rest = [int(i) for i in frame.sort_values(KEYS).index if int(i) not in chosen]
+        chosen |= dict.fromkeys(rest[: at_most - len(chosen)], "by number")
+    places = np.array(sorted(chosen), dtype=np.int64)
+    picked = frame.loc[places, KEYS].assign(chosen_for=[chosen[int(i)] for i in places]).reset_index(drop=True)
+    return Answer(picked, f"{len(picked)} of {len(frame)} curves are shown" if len(picked) < len(frame) else "")

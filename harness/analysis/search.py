@@ -1,0 +1,254 @@
+"""What a search found: its history, which parameters mattered, and how sure the best configuration is.
+
+How sure is a question about the validation examples: would another draw of as many examples name the
+same trial? It says nothing of other seeds; confirming does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+from harness import metrics
+from harness.analysis.answer import Answer, nothing
+from harness.analysis.parameters import is_log, is_numeric, values, varied
+from harness.analysis.statistics import RESAMPLES, resampled_means, resampled_rows, simultaneous_differences
+
+MIN_TRIALS = 10
+"""Fewer finished trials than this, or than four a parameter, say nothing about importance: a forest of so few points
+fits whatever is there."""
+TRIALS_A_PARAMETER = 4
+SHUFFLES = 20
+"""The largest importance among 20 shuffles is exceeded by chance in about one of twenty studies."""
+AT_MOST = 30
+"""Trials compared when asking which is best; the ones behind them by objective have no chance worth computing."""
+
+HISTORY = ["trial", "state", "objective", "best_so_far", "is_best"]
+IMPORTANCE = ["parameter", "importance", "by_chance", "clear"]
+BEST = [
+    "trial",
+    "value",
+    "low",
+    "high",
+    "probability_best",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "distinguishable",
+]
+
+Direction = str
+Floats = npt.NDArray[np.float64]
+
+
+def history(trials: pd.DataFrame, direction: Direction) -> pd.DataFrame:
+    """The objective trial by trial and the best so far; a trial without a finite value changes nothing.
+
+    Args:
+        trials: columns trial, state, objective of `harness_summary`, one study.
+        direction: minimize or maximize.
+
+    Returns:
+        Columns HISTORY in the order of trial numbers; best_so_far is NaN before the first value.
+    """
+    frame = trials[["trial", "state", "objective"]].sort_values("trial", ignore_index=True)
+    value = frame["objective"].astype("float64").where(frame["state"] == "complete")
+    best = value.cummin() if direction == "minimize" else value.cummax()
+    frame["best_so_far"] = best.ffill()
+    # The first of equal values leads, as it did in the search.
+    frame["is_best"] = value.eq(best.iloc[-1]) & ~value.eq(best.iloc[-1]).duplicated() if len(frame) else False
+    return frame[HISTORY]
+
+
+# --- importance -----------------------------------------------------------------------------------
+
+
+def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: int = 0) -> Answer:
+    """Share of the objective's variance that each varied parameter explains, beside what chance would give.
+
+    fANOVA over a random forest (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
+    Hyperparameter Importance", 2014). Shares sum to 1 even in pure noise, so the objective is shuffled
+    over the trials SHUFFLES times; `by_chance` is the largest share that the parameter got there, and
+    `clear` says that the real one is larger.
+
+    Args:
+        trials: columns of `harness_summary`, and other hyperparameters where they vary; one study.
+        parameters: names to assess; None takes those that vary.
+        seed: of forest and shuffles.
+
+    Returns:
+        Columns IMPORTANCE, most important first; empty with a note when there are too few trials.
+    """
+    done = trials[(trials["state"] == "complete") & np.isfinite(trials["objective"].astype("float64"))]
+    names = [name for name in (parameters or varied(done)) if values(done[name]).nunique() > 1]
+    needed = max(MIN_TRIALS, TRIALS_A_PARAMETER * len(names))
+    if not names:
+        return nothing(IMPORTANCE, "no parameter varied among the complete trials")
+    if len(done) < needed:
+        return nothing(IMPORTANCE, f"too few trials: {len(done)} complete, {needed} needed for {len(names)} parameters")
+    target = done["objective"].to_numpy(dtype=np.float64)
+    if np.ptp(target) == 0:
+        return nothing(IMPORTANCE, "every complete trial has the same objective")
+    rng = np.random.default_rng(seed)
+    shares = _shares(done, names, target, seed)
+    chance = np.max([_shares(done, names, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
+    frame = pd.DataFrame({"parameter": names, "importance": shares, "by_chance": chance, "clear": shares > chance})
+    frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+    return Answer(frame, f"fANOVA on {len(done)} complete trials; by_chance from {SHUFFLES} shuffles")
+
+
+def _shares(done: pd.DataFrame, names: list[str], target: Floats, seed: int) -> Floats:
+    """FANOVA importance of each parameter, summing to 1, shape (parameters,)."""
+    space = {name: _distribution(done[name]) for name in names}
+    columns = {name: values(done[name]).tolist() for name in names}
+    study = optuna.create_study()
+    for row, value in enumerate(target):
+        given = {name: columns[name][row] for name in names}
+        study.add_trial(optuna.create_trial(value=float(value), params=given, distributions=space))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = FanovaImportanceEvaluator(n_trees=32, max_depth=16, seed=seed)
+        found = get_param_importances(study, evaluator=evaluator, params=names)
+    return np.array([found[name] for name in names])
+
+
+def _distribution(column: pd.Series) -> BaseDistribution:
+    if is_numeric(column):
+        low, high = float(column.min()), float(column.max())
+        return FloatDistribution(low, high, log=is_log(column))
+    return CategoricalDistribution(sorted(set(values(column).tolist()), key=str))
+
+
+# --- how sure -----------------------------------------------------------------------------------------
+
+
+class Sureness(NamedTuple):
+    """How sure the best trial is.
+
+    Attributes:
+        frame: columns BEST, best trial first.
+        best: trial with the best value on all examples; None when nothing can be compared.
+        not_distinguishable: trials whose difference to the best may be none.
+        note: what it rests on, or why it is empty.
+    """
+
+    frame: pd.DataFrame
+    best: Any
+    not_distinguishable: list[Any]
+    note: str
+
+
+def best_trial(
+    logits: Mapping[Any, npt.ArrayLike],
+    references: npt.ArrayLike,
+    metric: str,
+    *,
+    positive: int | None = None,
+    output: str = "labels",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Sureness:
+    """Which trial is best, with the bootstrap over validation examples that says how sure that is.
+
+    Every resample draws the same examples for all trials, so the comparison is paired.
+    `probability_best` is the share of resamples that a trial wins (ties are shared). `low` and `high`
+    are the percentile interval of the metric itself; the interval of the difference to the best holds
+    for all trials at once (see `statistics.simultaneous_differences`), and a trial whose interval
+    reaches zero is not distinguishable from the best.
+
+    Args:
+        logits: trial -> logits at the epoch that the objective reads, shape (examples, labels). At
+            most AT_MOST trials are compared, the best ones on all examples.
+        references: class ids, shape (examples,).
+        metric: loss or a metric of `output`.
+        positive: class that binary metrics speak of.
+        output: kind of output that the metric belongs to.
+        resamples: number of bootstrap samples.
+        seed: of the draws.
+
+    Raises:
+        KeyError: for a metric that this output does not have.
+        ValueError: when logits and references differ in their examples.
+    """
+    true = np.asarray(references, np.int64)
+    tables = {trial: np.asarray(table, np.float64) for trial, table in logits.items()}
+    for trial, table in tables.items():
+        if table.ndim != 2 or len(table) != len(true):
+            raise ValueError(f"trial {trial}: logits {table.shape} do not match {len(true)} references")
+    score = _scorer(metric, output, positive)
+    sign = 1.0 if metrics.direction(metric) == "maximize" else -1.0
+    every = np.arange(len(true))
+    value = {trial: score(table, true, every) for trial, table in tables.items()} if len(true) else {}
+    ranked = sorted((t for t in value if np.isfinite(value[t])), key=lambda t: -sign * value[t])[:AT_MOST]
+    if not ranked:
+        return Sureness(pd.DataFrame(columns=BEST), None, [], f"no trial has logits to score {metric} on")
+    draws = _draws(metric, score, [tables[t] for t in ranked], true, resamples, seed)
+    frame = _compared(ranked, np.array([value[t] for t in ranked]), draws, sign)
+    alike = frame.loc[~frame["distinguishable"], "trial"].tolist()[1:]
+    left_out = len(tables) - len(ranked)
+    note = f"{resamples} bootstrap samples of {len(true)} validation examples, one seed"
+    note += f"; {left_out} trials further behind or without a value are left out" if left_out else ""
+    return Sureness(frame, ranked[0], alike, note)
+
+
+Scorer = Callable[[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]], float]
+
+
+def _scorer(metric: str, output: str, positive: int | None) -> Scorer:
+    """A function (logits, references, rows) -> the metric on those rows."""
+    if metric == "loss":
+        return lambda table, true, rows: float(metrics.cross_entropy(table[rows], true[rows]).mean())
+    entry = metrics.metrics_of(output).get(metric)
+    compute = None if entry is None else entry.compute
+    if entry is None or compute is None:
+        raise KeyError(f"{metric!r} is not computed from the logits of {output!r}")
+
+    def score(table: Floats, true: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> float:
+        given = {"positive": positive, "num_labels": table.shape[1]}
+        keywords = {key: given[key] for key in entry.needs}
+        return compute(table[rows].argmax(axis=1), true[rows], **keywords)
+
+    return score
+
+
+def _draws(
+    metric: str, score: Scorer, tables: list[Floats], true: npt.NDArray[np.int64], resamples: int, seed: int
+) -> Floats:
+    """The metric in every bootstrap sample, shape (resamples, trials)."""
+    # Loss and accuracy are means over examples: one matrix product instead of a call a sample and trial.
+    if metric == "loss":
+        return resampled_means(np.stack([metrics.cross_entropy(t, true) for t in tables], axis=1), resamples, seed)
+    if metric == "accuracy":
+        return resampled_means(np.stack([t.argmax(axis=1) == true for t in tables], axis=1), resamples, seed)
+    samples = resampled_rows(len(true), resamples, seed)
+    return np.array([[score(table, true, rows) for table in tables] for rows in samples])
+
+
+def _compared(trials: list[Any], value: Floats, draws: Floats, sign: float) -> pd.DataFrame:
+    low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
+    signed = np.where(np.isfinite(draws), sign * draws, -np.inf)
+    winners = signed == signed.max(axis=1, keepdims=True)
+    share = (winners / winners.sum(axis=1, keepdims=True)).mean(axis=0)
+    difference = simultaneous_differences(value, draws, to=0)
+    worse = difference.high < 0 if sign > 0 else difference.low > 0
+    return pd.DataFrame(
+        {
+            "trial": trials,
+            "value": value,
+            "low": low,
+            "high": high,
+            "probability_best": share,
+            "difference": difference.estimate,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "distinguishable": worse,
+        }
+    )
