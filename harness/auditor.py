@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.asking import ask_worker
+from harness.deadline import Stop
 from harness.executors.local import LocalExecutor
 from harness.records import AuditCounts, AuditJob
 from harness.spec import StudyFile
-from harness.study import Stop, ask_worker
 
 
 def audit_study(file: StudyFile, logs: Path, stop: Stop) -> AuditCounts:

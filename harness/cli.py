@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.spec import StudyFile
-    from harness.study import Stop
+    from harness.deadline import Stop
 
 app = typer.Typer(
     help="Fine-tuning studies of BERT-like models: run them overnight, and read the verdict in the morning.",
@@ -34,12 +34,8 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="override a value of the study file: a.b=c", metavar="KEY=VALUE"),
 ]
-    list[str] | None, typer.Option("--set", help="override a value of the study file: a.b=c", metavar="KEY=VALUE")
-]
 Out = Annotated[Path, typer.Option("--out", help="folder that holds one folder a study")]
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="a study file, or the name of a study in the database")
-]
     str, typer.Argument(metavar="STUDY", help="a study file, or the name of a study in the database")
 ]
 DEFAULT_DB = "results.db"
@@ -118,7 +114,7 @@ def status(
     """What runs, what is done, the best so far, time to finish, failures by reason."""
     from harness.results.engine import open_engine
     from harness.results.overview import overviews
-    from harness.space import total
+    from harness.grid import total
     from harness.spec import parse_study
     from harness.terminal import remaining
     from harness.terminal import status as status_of
@@ -232,7 +228,7 @@ def _trial(text: str) -> tuple[str, int]:
 
 def _stop_on_signals() -> Stop:
     """Ctrl-C and SIGTERM become requests that the coordinator sees between two ticks."""
-    from harness.study import Stop
+    from harness.deadline import Stop
 
     stop = Stop()
     signal.signal(signal.SIGINT, lambda *_: stop.ask(130))

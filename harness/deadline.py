@@ -1,4 +1,4 @@
-"""When a study must end: a budget of time summed over invocations, and an hour of the clock."""
+"""When a study must end: a budget of time over all invocations, an hour of the clock, a person's wish."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ def seconds_until(clock: str, now: datetime) -> float:
     if then <= now:
         then += timedelta(days=1)
     return (then - now).total_seconds()
+
+
+@dataclass
+class Stop:
+    """Set by signal handlers: how often an end was asked for, and the exit code it stands for."""
+
+    asked: int = 0
+    exit_code: int = 130
+
+    def ask(self, exit_code: int) -> None:
+        """Once: checkpoint and end. Twice: end now."""
+        self.asked += 1
+        self.exit_code = exit_code

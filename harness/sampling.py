@@ -25,7 +25,7 @@ from optuna.distributions import (
 )
 
 from harness.records import State, TrialConfig, canonical_json
-from harness.space import contains, grid_size, grid_values
+from harness.grid import contains, grid_size, grid_values
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
 
 Params = dict[str, Any]

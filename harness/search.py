@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.grid import enumerated, folds, points, runs, total
 from harness.records import State, TrialConfig
 from harness.sampling import Sampling, Tried, mix
-from harness.space import enumerated, folds, grid, runs, total
 from harness.spec import StudySpec
 
 
@@ -38,7 +38,7 @@ class Search:
         self._runs = runs(spec)
         self._enumerated = enumerated(spec)
         self.total = total(spec)
-        self._grid = deque(grid(spec))
+        self._grid = deque(points(spec))
         for trial in sorted(tried, key=lambda t: t.number):
             self.add(trial)
 

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.records import AuditCounts
 from harness.results.overview import Overview
 
 
@@ -86,3 +87,46 @@ def _best(overview: Overview) -> str:
         return "–"
     where = f"at epoch {best['best_epoch']} of trial {best['number']}"
     return f"{objective['metric']} {best['objective']:.4f} {where}: {best['verdict']}"
+
+
+def audit_tables(counts: AuditCounts) -> list[RenderableType]:
+    """The audit for a terminal: splits, token lengths, truncation by max_length, and the recommendation."""
+    splits = table_of(
+        "Splits",
+        ("split", "rows", "labels", "dropped", "duplicates", "conflicting labels"),
+        (
+            (
+                name,
+                split.rows,
+                _counts(split.labels),
+                _counts(split.dropped),
+                counts.duplicates.get(name),
+                counts.conflicts.get(name),
+            )
+            for name, split in counts.splits.items()
+        ),
+    )
+    lengths = table_of(
+        "Tokens an example, special tokens included",
+        ("model", "split", "median", "90%", "95%", "99%", "longest"),
+        (
+            (each.model, each.split, *(each.quantiles.get(share) for share in ("0.5", "0.9", "0.95", "0.99", "1")))
+            for each in counts.lengths
+        ),
+    )
+    truncation = table_of(
+        "What each max_length cuts off",
+        ("model", "split", "max_length", "examples", "tokens"),
+        (
+            (each.model, each.split, cut.max_length, f"{cut.examples:.1%}", f"{cut.tokens:.1%}")
+            for each in counts.lengths
+            for cut in each.truncation
+        ),
+    )
+    advice = [Text(f"max_length {length} for {model}: {counts.rule}") for model, length in counts.recommended.items()]
+    warnings = [Text(f"warning: {printable(warning)}") for warning in counts.warnings]
+    return [splits, lengths, truncation, Group(*warnings, *advice)]
+
+
+def _counts(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in values.items()) or "none"

@@ -17,12 +17,12 @@ ORDER = """
 errors records yaml_reader metrics verdicts freezing spec tasks.base tasks sources data builtin
 environment architectures devices streams batches pretrained encoder profiling evaluation optimization divergence
 training snapshots checkpoints kept_models model_card warm trial preparation auditing worker
-executors results space sampling search deadline study auditor
+executors results grid sampling search deadline asking night study auditor
 analysis report reference terminal live cli
 """.split()
 
 COORDINATOR = (
-    "errors records spec yaml_reader metrics verdicts freezing executors results space sampling search deadline study "
+    "errors records spec yaml_reader metrics verdicts freezing executors results grid sampling search deadline asking night study "
     "auditor analysis report reference terminal live cli environment"
 ).split()
 

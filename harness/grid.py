@@ -1,4 +1,4 @@
-"""The space of a study: its dimensions, its grid, and how many trials it will have. Without Optuna."""
+"""The space of a study as a grid: its size, its points, and how many trials there will be. Without Optuna."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def enumerated(spec: StudySpec) -> bool:
     return size <= ENUMERABLE and (budget is None or size * len(runs(spec)) <= budget)
 
 
-def grid(spec: StudySpec) -> list[TrialConfig]:
+def points(spec: StudySpec) -> list[TrialConfig]:
     """Every point of the grid, shuffled by the study's seed so that half a night sees all of the space."""
     if not enumerated(spec):
         return []
     names = list(spec.search)
-    points = list(itertools.product(*(grid_values(spec.search[name]) for name in names)))
-    order = np.random.default_rng(spec.seeds[0]).permutation(len(points))
-    return [spec.complete(dict(zip(names, points[i], strict=True))) for i in order]
+    values = list(itertools.product(*(grid_values(spec.search[name]) for name in names)))
+    order = np.random.default_rng(spec.seeds[0]).permutation(len(values))
+    return [spec.complete(dict(zip(names, values[i], strict=True))) for i in order]
 
 
 def total(spec: StudySpec) -> int | None:
     """How many trials the study will have; None while only time bounds it."""
     if spec.search and not enumerated(spec):
         return spec.budget.trials
-    prints = {config.fingerprint for config in itertools.chain(spec.explicit(), grid(spec))}
+    prints = {config.fingerprint for config in itertools.chain(spec.explicit(), points(spec))}
     everything = len(prints) * len(runs(spec))
     return everything if spec.budget.trials is None else min(everything, spec.budget.trials)

@@ -1,0 +1,380 @@
+"""One invocation of a study: fill the workers, take what they say into the record, survive the rest.
+
+Everything here is supervision. What to try is search.py's work, what happened is the store's, and
+how it looks on a terminal belongs to whoever passes an observer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.asking import ask_worker
+from harness.deadline import Deadline, Stop
+from harness.errors import DataError, Interrupted
+from harness.executors.base import Executor
+from harness.records import (
+    EpochRecord,
+    Incident,
+    JobDone,
+    Message,
+    Prepared,
+    PrepareJob,
+    Progress,
+    TrainJob,
+    TrialFacts,
+    TrialJob,
+    TrialOutcome,
+    WorkerDied,
+)
+from harness.results import mirror
+from harness.results.rows import StudyRow, TrialRow
+from harness.results.store import Store
+from harness.sampling import Tried
+from harness.search import Search
+from harness.spec import StudyFile
+
+TICK_SECONDS = 0.5
+KILLED = (-9, -15)
+MOST_ATTEMPTS = 3  # a trial whose worker was killed from outside is taken up twice more
+MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
+
+
+@dataclass
+class Slot:
+    """What a worker does at the moment."""
+
+    trial: TrialRow
+    heard: float  # monotonic clock of the last word
+    progress: Progress | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Board:
+    """The study at a glance, for a terminal.
+
+    Attributes:
+        total: trials that the study will have; None while only time bounds it.
+        eta_seconds: expected time to finish; None while nothing is known.
+    """
+
+    study: str
+    total: int | None
+    states: Mapping[str, int]
+    running: Mapping[int, Slot]
+    best: TrialRow | None
+    eta_seconds: float | None
+    deadline: str
+
+
+class Observer(Protocol):
+    """Whoever watches the night."""
+
+    def note(self, text: str) -> None:
+        """One line of news."""
+
+    def tick(self, board: Board) -> None:
+        """The state of things, about twice a second."""
+
+
+class Night:
+    """One invocation on one study, from the first ask to the last tell."""
+
+    def __init__(self, store: Store, row: StudyRow, file: StudyFile, observer: Observer, stop: Stop) -> None:
+        self.store = store
+        self.row = row
+        self.spec = file.spec
+        self.observer = observer
+        self.stop = stop
+        self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
+        self.trials = {trial.id: trial for trial in store.trials(row.id)}
+        self.search = Search(self.spec, [self._tried(trial) for trial in self.trials.values()])
+        self.running: dict[int, Slot] = {}
+        self.environment: int | None = None
+        self.failures_in_a_row = 0
+        self._ending = False
+
+    # --- one night ------------------------------------------------------------------------------
+
+    def work_left(self) -> bool:
+        """Whether a waiting trial or a new one is due."""
+        return not self.deadline.passed() and (self._waiting() is not None or self.search.next() is not None)
+
+    def through(self, executor: Executor) -> None:
+        """Prepare, then keep every worker busy until the plan or the budget ends."""
+        self.executor = executor
+        self._prepare()
+        self._fill()
+        while self.running:
+            for slot, message in executor.messages(TICK_SECONDS):
+                self._take(slot, message)
+            self._watch()
+            if not self._ending:
+                self._fill()
+            self.observer.tick(self.board())
+        if self.stop.asked:
+            raise Interrupted(
+                f"interrupted; everything recorded is safe. Go on with: harness run {self.row.name}",
+                self.stop.exit_code,
+            )
+
+    def _prepare(self) -> None:
+        self.observer.note("checking data and models …")
+        job = PrepareJob(
+            task=self.spec.task,
+            data=self.spec.data.model_dump(mode="json"),
+            seed=self.spec.seeds[0],
+            models=self.spec.models(),
+            max_lengths=self.spec.max_lengths(),
+            metrics=[objective.metric for objective in self.spec.objectives],
+            with_texts=self.spec.store_texts,
+        )
+        prepared = ask_worker(self.executor, job, self.stop)
+        assert isinstance(prepared, Prepared)
+        known = self.store.data_fingerprint(self.row.id)
+        if known is not None and known != prepared.fingerprint:
+            raise DataError(
+                f"data of study {self.row.name!r} changed: fingerprint {prepared.fingerprint}, recorded {known}. "
+                "Restore the data, or start another study with --set study=NEW-NAME"
+            )
+        self.store.record_prepared(self.row.id, prepared)
+        self.environment = self.store.record_environment(prepared.environment)
+        for warning in prepared.warnings:
+            self.observer.note(f"warning: {warning}")
+
+    # --- placing --------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        for slot in range(self.executor.slots):
+            if slot in self.running or self.deadline.passed() or self.stop.asked:
+                continue
+            if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+                self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
+                return
+            trial = self._waiting() or self._proposed()
+            if trial is None:
+                return
+            self._start(slot, trial)
+
+    def _waiting(self) -> TrialRow | None:
+        return next((trial for trial in self.trials.values() if trial.state == "waiting"), None)
+
+    def _proposed(self) -> TrialRow | None:
+        proposal = self.search.next()
+        if proposal is None:
+            return None
+        trial = self.store.add_trial(
+            self.row.id,
+            proposal.config,
+            seed=proposal.seed,
+            replicate=proposal.replicate,
+            fold=proposal.fold,
+            origin=proposal.origin,
+        )
+        self.trials[trial.id] = trial
+        self.search.add(self._tried(trial))
+        return trial
+
+    def _start(self, slot: int, trial: TrialRow) -> None:
+        self.store.start_trial(trial.id, f"local-{slot}", self.environment)
+        self._refresh(trial.id)
+        self.running[slot] = Slot(self.trials[trial.id], time.monotonic())
+        self.executor.submit(slot, TrainJob((self._job(trial),)))
+        self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
+
+    def _job(self, trial: TrialRow) -> TrialJob:
+        kept = self.store.kept(self.row.id)
+        full = len(kept) >= self.spec.keep
+        return TrialJob(
+            trial=trial.id,
+            task=self.spec.task,
+            data=self.spec.data.model_dump(mode="json"),
+            data_seed=self.spec.seeds[0],
+            config=trial.config,
+            seed=trial.seed,
+            fold=trial.fold,
+            objective=self.spec.objectives[0],
+            folder=str(self.folder(trial.id)),
+            keep=self.spec.keep > 0,
+            keep_better_than=kept[self.spec.keep - 1].objective if full and self.spec.keep else None,
+            committed=len(self.store.epoch_values(trial.id, "validation", "loss")),
+        )
+
+    def folder(self, trial_id: int) -> Path:
+        """A trial's own folder, named by id and never by a user's text."""
+        return self.store.files / "trials" / f"t{trial_id:06d}"
+
+    def _words(self, trial: TrialRow) -> str:
+        values = trial.config.as_dict()
+        names = self.spec.search or ("epochs", "batch_size", "learning_rate", "max_length", "freeze")
+        return ", ".join(f"{name} {_short(values[name])}" for name in names) + f", seed {trial.seed}"
+
+    # --- listening --------------------------------------------------------------------------------
+
+    def _take(self, slot: int, message: Message) -> None:
+        running = self.running.get(slot)
+        if running is None:
+            return
+        running.heard = time.monotonic()
+        event = message.event
+        if isinstance(event, Progress):
+            running.progress = event
+        elif isinstance(event, TrialFacts):
+            self.store.record_facts(running.trial.id, event)
+        elif isinstance(event, EpochRecord):
+            self._epoch(slot, running, event)
+        elif isinstance(event, Incident):
+            self.store.record_incident(self.row.id, running.trial.id, event)
+            self.observer.note(f"trial {running.trial.number}: {event.message}")
+        elif isinstance(event, TrialOutcome):
+            self._end(running, event)
+        elif isinstance(event, WorkerDied):
+            self._died(slot, running, event)
+        elif isinstance(event, JobDone):
+            del self.running[slot]
+
+    def _epoch(self, slot: int, running: Slot, record: EpochRecord) -> None:
+        """Commit first, then answer: a worker that goes on has its epoch in the database."""
+        self.store.record_epoch(running.trial.id, record)
+        objective = self.spec.objectives[0]
+        value = record.value("validation", objective.metric)
+        prune = self.search.report(running.trial.number, record.epoch, value)
+        self.executor.decide(slot, prune=prune)
+
+    def _end(self, running: Slot, outcome: TrialOutcome) -> None:
+        running.ended = True
+        trial = running.trial
+        if outcome.state == "waiting":
+            incident = Incident("interrupted", outcome.message or "interrupted; a checkpoint was written")
+            self.store.requeue_trial(trial.id, incident)
+            self._refresh(trial.id)
+            return
+        self._finish(trial, outcome)
+
+    def _finish(self, trial: TrialRow, outcome: TrialOutcome) -> None:
+        self.store.finish_trial(trial.id, outcome)
+        ended = self._refresh(trial.id)
+        values = [value for value in ended.objective_values if value is not None]
+        self.search.finish(trial.number, outcome.state, values)
+        self.failures_in_a_row = self.failures_in_a_row + 1 if outcome.state == "failed" else 0
+        mirror.sync(self.store, self.row.id)
+        self._tidy(ended)
+        self.observer.note(f"trial {trial.number} {self._ending_words(ended)}")
+
+    def _ending_words(self, trial: TrialRow) -> str:
+        if trial.state == "failed":
+            return f"failed ({trial.reason}): {trial.message.splitlines()[0] if trial.message else ''}"
+        objective = self.spec.objectives[0]
+        value = "–" if trial.objective is None else f"{trial.objective:.4f}"
+        seconds = "" if trial.total_seconds is None else f" in {trial.total_seconds:.1f} s"
+        return f"{trial.state}{seconds}: {objective.metric} {value}; {trial.verdict_words or ''}"
+
+    def _tidy(self, trial: TrialRow) -> None:
+        """After the row is safe: the ended trial's checkpoints go, and models beyond the best few."""
+        shutil.rmtree(self.folder(trial.id) / "checkpoints", ignore_errors=True)
+        for beaten in self.store.kept(self.row.id)[self.spec.keep :]:
+            assert beaten.model_folder is not None
+            self.store.forget_model(beaten.id)
+            shutil.rmtree(self.folder(beaten.id) / beaten.model_folder, ignore_errors=True)
+
+    # --- trouble ----------------------------------------------------------------------------------
+
+    def _died(self, slot: int, running: Slot, death: WorkerDied) -> None:
+        """A worker killed from outside is given another; one that died of the trial fails it by name."""
+        del self.running[slot]
+        if running.ended:
+            return
+        trial = self._refresh(running.trial.id)
+        how = f"signal {-death.exit_code}" if death.exit_code < 0 else f"exit code {death.exit_code}"
+        message = f"worker died with {how} in trial {trial.number}"
+        details = {"exit_code": death.exit_code, "log": death.log_tail}
+        if self.stop.asked or (death.exit_code in KILLED and trial.attempt < MOST_ATTEMPTS):
+            self.store.requeue_trial(trial.id, Incident("worker_died", f"{message}; the trial goes on later", details))
+            self._refresh(trial.id)
+            self.observer.note(message)
+        else:
+            self._finish(trial, TrialOutcome("failed", "crashed", message, death.log_tail))
+
+    def _watch(self) -> None:
+        if (self.stop.asked or self.deadline.passed()) and not self._ending:
+            self._ending = True
+            self.observer.note("ending: trials write checkpoints and go on at the next run")
+            for slot in self.running:
+                self.executor.interrupt(slot)
+        if self.stop.asked > 1:
+            for slot, running in list(self.running.items()):
+                self.executor.kill(slot)
+                self._died(slot, running, WorkerDied(-9))
+        silence = self.spec.watchdog * 60
+        for slot, running in list(self.running.items()):
+            if time.monotonic() - running.heard > silence:
+                self._hung(slot, running)
+
+    def _hung(self, slot: int, running: Slot) -> None:
+        self.executor.kill(slot)
+        del self.running[slot]
+        if not running.ended:
+            message = f"no step for {self.spec.watchdog:g} minutes; the worker was killed"
+            self._finish(running.trial, TrialOutcome("failed", "hung", message))
+
+    # --- views --------------------------------------------------------------------------------------
+
+    def _refresh(self, trial_id: int) -> TrialRow:
+        self.trials[trial_id] = self.store.trial(trial_id)
+        return self.trials[trial_id]
+
+    def _tried(self, trial: TrialRow) -> Tried:
+        objective = self.spec.objectives[0]
+        return Tried(
+            number=trial.number,
+            config=trial.config,
+            seed=trial.seed,
+            replicate=trial.replicate,
+            fold=trial.fold,
+            state=trial.state,  # type: ignore[arg-type]
+            values=[value for value in trial.objective_values if value is not None],
+            epochs=self.store.epoch_values(trial.id, "validation", objective.metric),
+        )
+
+    def board(self) -> Board:
+        """The study at a glance."""
+        states: dict[str, int] = {}
+        for trial in self.trials.values():
+            states[trial.state] = states.get(trial.state, 0) + 1
+        return Board(
+            study=self.row.name,
+            total=self.search.total,
+            states=states,
+            running=dict(self.running),
+            best=self._best(),
+            eta_seconds=self._eta(states),
+            deadline=self.deadline.words(),
+        )
+
+    def _best(self) -> TrialRow | None:
+        objective = self.spec.objectives[0]
+        best: TrialRow | None = None
+        for trial in self.trials.values():
+            if trial.state == "complete" and trial.objective is not None:
+                if best is None or best.objective is None or objective.better(trial.objective, best.objective):
+                    best = trial
+        return best
+
+    def _eta(self, states: Mapping[str, int]) -> float | None:
+        done = [t.total_seconds for t in self.trials.values() if t.total_seconds is not None and t.state == "complete"]
+        total = self.search.total
+        if not done or total is None:
+            return None
+        left = total - sum(states.get(state, 0) for state in ("complete", "pruned", "failed"))
+        started = sum(s.progress.step / s.progress.steps for s in self.running.values() if s.progress)
+        slots = getattr(self, "executor", None)
+        return max(0.0, left - started) * sum(done) / len(done) / (slots.slots if slots else 1)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

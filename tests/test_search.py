@@ -1,0 +1,176 @@
+"""What is tried next: explicit configurations, grids, replicates, folds, samplers, resumed searches."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from harness.grid import enumerated, grid_size, total
+from harness.records import TrialConfig
+from harness.sampling import Tried, mix, quasi_random
+from harness.search import Proposal, Search
+from harness.spec import Range, StudySpec, parse_study
+
+HEAD = """
+study: s
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", validation: 0.2}
+seed: 7
+objective: {metric: accuracy, direction: maximize}
+"""
+
+CONTINUOUS = "search: {learning_rate: {low: 1e-5, high: 1e-3, log: true}, batch_size: [8, 16, 32]}\n"
+
+
+def spec(text: str) -> StudySpec:
+    return parse_study(HEAD + text).spec
+
+
+def score(config: TrialConfig) -> float:
+    """An objective that any sampler can climb."""
+    return 1 - abs(config.learning_rate - 3e-4) * 1000 - (0.05 if config.batch_size == 8 else 0.0)
+
+
+def walk(search: Search, trials: int, number: int = 0) -> list[Proposal]:
+    """Ask and finish up to `trials` trials in turn."""
+    done = []
+    for n in range(number, number + trials):
+        proposal = search.next()
+        if proposal is None:
+            break
+        search.add(tried(n, proposal))
+        search.finish(n, "complete", [score(proposal.config)])
+        done.append(proposal)
+    return done
+
+
+def tried(number: int, proposal: Proposal, **changes: object) -> Tried:
+    values: dict[str, object] = {
+        "number": number,
+        "config": proposal.config,
+        "seed": proposal.seed,
+        "replicate": proposal.replicate,
+        "fold": proposal.fold,
+        "state": "running",
+    }
+    return Tried(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_explicit_configurations_come_first_and_in_order() -> None:
+    search = Search(spec("configurations: [{epochs: 9}, {epochs: 2}]\n" + CONTINUOUS + "budget: {trials: 4}\n"), [])
+    proposals = walk(search, 9)
+    assert [p.config.epochs for p in proposals[:2]] == [9, 2]
+    assert [p.origin for p in proposals] == ["explicit", "explicit", "sampled", "sampled"]
+
+
+def test_a_small_grid_is_walked_through_once() -> None:
+    study = spec("search: {epochs: [1, 2], batch_size: [8, 16], freeze: [none, head]}\n")
+    proposals = walk(Search(study, []), 99)
+    points = Counter((p.config.epochs, p.config.batch_size, p.config.freeze) for p in proposals)
+    assert len(points) == 8 == total(study)
+    assert set(points.values()) == {1}
+
+
+def test_a_grid_larger_than_the_budget_is_sampled() -> None:
+    assert not enumerated(spec("search: {epochs: [1, 2, 3, 4]}\nbudget: {trials: 3}\n"))
+    assert enumerated(spec("search: {epochs: [1, 2, 3, 4]}\nbudget: {trials: 4}\n"))
+
+
+def test_a_continuous_dimension_has_no_grid() -> None:
+    assert grid_size({"learning_rate": Range(low=1e-5, high=1e-3, log=True)}) is None
+    assert grid_size({"epochs": Range(low=2, high=4, integer=True)}) == 3
+    assert grid_size({"dropout": Range(low=0.0, high=0.3, step=0.1)}) == 4
+
+
+def test_replicates_run_each_configuration_with_following_seeds() -> None:
+    proposals = walk(Search(spec("configurations: [{epochs: 1}, {epochs: 2}]\nreplicates: 3\n"), []), 99)
+    assert [(p.config.epochs, p.seed) for p in proposals] == [(1, 7), (1, 8), (1, 9), (2, 7), (2, 8), (2, 9)]
+
+
+def test_a_list_of_seeds_means_replicates() -> None:
+    study = parse_study(HEAD.replace("seed: 7", "seed: [5, 50]") + "configurations: [{epochs: 1}]\n").spec
+    assert [p.seed for p in walk(Search(study, []), 99)] == [5, 50]
+
+
+def test_folds_are_trials_of_one_configuration() -> None:
+    study = parse_study(HEAD.replace("validation: 0.2", "folds: 3") + "configurations: [{epochs: 1}]\n").spec
+    assert [p.fold for p in walk(Search(study, []), 99)] == [0, 1, 2]
+
+
+def test_a_repeat_of_the_sampler_becomes_a_replicate() -> None:
+    study = spec("search: {epochs: [1, 2, 3]}\nsampler: random\nbudget: {trials: 2}\n")
+    # with two of three points allowed, some seed proposes a point twice; its second run has another seed
+    for seed in range(20):
+        again = study.model_copy(update={"seed": seed})
+        first, second = walk(Search(again, []), 2)
+        if first.config == second.config:
+            assert (first.seed, second.seed) == (seed, seed + 1)
+            return
+    pytest.fail("no seed of 20 repeated a point of three")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_an_interrupted_search_asks_for_the_same_points(sampler: str) -> None:
+    study = spec(CONTINUOUS + f"sampler: {sampler}\nbudget: {{trials: 24}}\n")
+    straight = walk(Search(study, []), 24)
+    history: list[Tried] = []
+    for start in range(0, 24, 4):  # a new process every four trials
+        for n, proposal in enumerate(walk(Search(study, history), 4, start), start):
+            history.append(tried(n, proposal, state="complete", values=[score(proposal.config)]))
+    assert [t.config for t in history] == [p.config for p in straight]
+
+
+def test_points_of_one_search_differ() -> None:
+    study = spec(CONTINUOUS + "budget: {trials: 20}\n")
+    assert len({p.config.learning_rate for p in walk(Search(study, []), 20)}) == 20
+
+
+def test_tpe_climbs() -> None:
+    study = spec(CONTINUOUS + "budget: {trials: 40}\n")
+    scores = [score(p.config) for p in walk(Search(study, []), 40)]
+    assert sum(scores[-10:]) > sum(scores[:10])
+
+
+def test_a_failed_trial_is_not_asked_for_again_but_counts() -> None:
+    study = spec("search: {epochs: [1, 2]}\n")
+    search = Search(study, [])
+    first = search.next()
+    assert first is not None
+    search.add(tried(0, first))
+    search.finish(0, "failed", [])
+    second = search.next()
+    assert second is not None and second.config != first.config
+    search.add(tried(1, second))
+    assert search.next() is None
+
+
+def test_the_median_pruner_stops_the_worst() -> None:
+    study = spec(CONTINUOUS + "pruner: {name: median, startup_trials: 3, warmup_epochs: 0}\nbudget: {trials: 9}\n")
+    search = Search(study, [])
+    for n in range(4):
+        proposal = search.next()
+        assert proposal is not None
+        search.add(tried(n, proposal))
+        pruned = search.report(n, 1, [0.8, 0.9, 0.85, 0.1][n])
+        assert pruned == (n == 3)
+        if not pruned:
+            search.finish(n, "complete", [0.9])
+
+
+def test_the_gaussian_process_asks_from_a_child_process() -> None:
+    study = spec(CONTINUOUS + "sampler: gp\nbudget: {trials: 3}\n")
+    proposal = Search(study, []).next()
+    assert proposal is not None and 1e-5 <= proposal.config.learning_rate <= 1e-3
+
+
+def test_sobol_points_fill_the_unit_square_evenly() -> None:
+    space = {"dropout": Range(low=0.0, high=1.0), "warmup": Range(low=0.0, high=1.0)}
+    points = [quasi_random(space, 3, n) for n in range(16)]
+    quadrants = Counter((p["dropout"] > 0.5, p["warmup"] > 0.5) for p in points)
+    assert set(quadrants.values()) == {4}
+
+
+def test_seeds_of_asks_are_mixed() -> None:
+    assert len({mix(0, n) for n in range(1000)} | {mix(1, n) for n in range(1000)}) == 2000
