@@ -1,0 +1,112 @@
+"""What no single key of a study file can know: contradictions between keys, found before anything trains.
+
+Every check yields the key path that an author would edit, and the sentence that goes behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from harness.metrics import costs
+from harness.study_file.search_space import Choice, Range, finite, nearest
+from harness.tasks.base import names as task_names
+from harness.yaml_reader import Path, shown
+
+if TYPE_CHECKING:
+    from harness.spec import StudySpec
+    from harness.study_file.sections import DataSpec
+
+Fault = tuple[Path, str]
+BUILTIN_DATA = "builtin:reviews"
+
+
+def data_faults(data: DataSpec) -> Iterator[Fault]:
+    """Contradictions within `data`; paths begin below it."""
+    if data.path.startswith("builtin:") and data.path != BUILTIN_DATA:
+        yield ("path",), f"must be {BUILTIN_DATA}, the only builtin data, a Hub id or files, got {shown(data.path)}"
+    for option in ("noise", "rows"):
+        if data.path != BUILTIN_DATA and getattr(data, option) is not None:
+            yield (option,), f"belongs to {BUILTIN_DATA} alone, and path is {shown(data.path)}; take it out"
+    columns = {"text": data.text, "text_pair": data.text_pair, "label": data.label}
+    for key in ("text_pair", "label"):
+        if columns[key] == data.text:
+            yield (key,), f"must be another column than text, got {shown(data.text)}; name the column that holds it"
+    asked = sum(amount for amount in (data.train, data.validation, data.test) if isinstance(amount, int))
+    if data.rows is not None and asked > data.rows:
+        yield ("rows",), f"must be at least {asked}, the rows of all splits, got {data.rows}; raise it"
+
+
+def study_faults(spec: StudySpec) -> Iterator[Fault]:
+    """Contradictions between the sections of a study file."""
+    if spec.task not in task_names():
+        yield ("task",), f"must be a known task, got {shown(spec.task)}; {nearest(spec.task, task_names())}"
+    if not spec.configurations and not spec.search:
+        yield (), "asks for no trial; add `search:` with a list of values, or `configurations:`"
+    yield from _twice(spec)
+    yield from _too_many_rows(spec)
+    yield from _objectives(spec)
+    yield from _endless(spec)
+    if isinstance(spec.seed, list) and spec.replicates > 1:
+        yield ("replicates",), f"must be 1 beside a list of seeds, got {spec.replicates}; give one seed or take it out"
+
+
+def _twice(spec: StudySpec) -> Iterator[Fault]:
+    for key in spec.search:
+        if key in spec.fixed:
+            yield ("search", key), "stands under fixed too; take it out there, or here"
+    seen: dict[str, int] = {}
+    for index, config in enumerate(spec.explicit()):
+        first = seen.setdefault(config.fingerprint, index)
+        if first != index:
+            words = (
+                f"is the same trial as configurations.{first}; take it out, `replicates: 2` repeats with another seed"
+            )
+            yield ("configurations", index), words
+
+
+def _too_many_rows(spec: StudySpec) -> Iterator[Fault]:
+    available = spec.data.train if isinstance(spec.data.train, int) else getattr(spec.data.train, "size", None)
+    if not isinstance(available, int):
+        return
+    for path, value in _values(spec, "train"):
+        if isinstance(value, int) and value > available:
+            yield path, f"must be at most {available}, the rows of data.train, got {value}; raise data.train"
+
+
+def _values(spec: StudySpec, name: str) -> Iterator[tuple[Path, object]]:
+    """Every place where a hyperparameter gets a value; of a range both ends."""
+    if name in spec.fixed:
+        yield ("fixed", name), spec.fixed[name]
+    for index, values in enumerate(spec.configurations):
+        if name in values:
+            yield ("configurations", index, name), values[name]
+    dimension = spec.search.get(name)
+    if isinstance(dimension, Choice):
+        for index, value in enumerate(dimension.values):
+            yield ("search", name, index), value
+    if isinstance(dimension, Range):
+        yield ("search", name, "high"), dimension.high
+
+
+def _objectives(spec: StudySpec) -> Iterator[Fault]:
+    names = [objective.metric for objective in spec.objectives]
+    if spec.single is not None and spec.several is not None:
+        yield ("objectives",), "stands beside objective; keep one of them (objective: null takes the other out)"
+    if len(set(names)) < len(names):
+        yield ("objectives",), f"must name every metric once, got {shown(names)}; take one out"
+    if spec.pruner.name == "none":
+        return
+    if len(names) > 1:
+        yield ("pruner",), f"must be none with several objectives, got {shown(spec.pruner.name)}; take it out"
+    elif names[0] in costs():
+        words = f"must be none, since {names[0]} is no metric of an epoch, got {shown(spec.pruner.name)}; take it out"
+        yield ("pruner",), words
+
+
+def _endless(spec: StudySpec) -> Iterator[Fault]:
+    for name, dimension in spec.search.items():
+        if spec.sampler == "grid" and isinstance(dimension, Range) and dimension.continuous:
+            yield ("search", name), "must be a list or have a step (and no log) for sampler: grid; list some values"
+    if spec.budget.limitless and not finite(spec.search):
+        yield ("budget",), "is missing and the search has no end; add `budget: {trials: 30}` or a time"
