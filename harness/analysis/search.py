@@ -64,7 +64,8 @@ def history(trials: pd.DataFrame, direction: Direction) -> pd.DataFrame:
     best = value.cummin() if direction == "minimize" else value.cummax()
     frame["best_so_far"] = best.ffill()
     # The first of equal values leads, as it did in the search.
-    frame["is_best"] = value.eq(best.iloc[-1]) & ~value.eq(best.iloc[-1]).duplicated() if len(frame) else False
+    leads = value.eq(frame["best_so_far"].iloc[-1]) if len(frame) else value.notna()
+    frame["is_best"] = leads & ~leads.duplicated()
     return frame[HISTORY]
 
 

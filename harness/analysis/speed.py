@@ -232,14 +232,15 @@ def doubling(trials: pd.DataFrame, cost: str = "seconds_per_sample") -> Answer:
 
 def _cost(trials: pd.DataFrame, cost: str) -> Floats:
     if cost == "seconds_per_sample":
-        return 1.0 / trials["train_samples_per_second"].astype("float64").replace(0.0, np.nan).to_numpy(np.float64)
+        rate = trials["train_samples_per_second"].astype("float64").replace(0.0, np.nan)
+        return np.asarray(1.0 / rate, np.float64)
     return trials[cost].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _within(table: Floats, groups: pd.Series) -> Floats:
     """Each column minus the mean of its group, shape (trials, columns)."""
     means = pd.DataFrame(table).groupby(groups.to_numpy()).transform("mean")
-    return np.subtract(table, means.to_numpy(np.float64), dtype=np.float64)
+    return np.asarray(table - means.to_numpy(), np.float64)
 
 
 def _slopes(sizes: list[str], x: Floats, y: Floats, degrees: int, note: str) -> Answer:
