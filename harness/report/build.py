@@ -1,0 +1,115 @@
+"""Build a report: page, notebook, figures and tables of one study, from the record alone.
+
+A section that fails leaves a readable report and a named failure; nothing here trains or writes to results.db.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import StorageError
+from harness.report import compare as comparison
+from harness.report import figures, notebook, page, plain, section, tables
+from harness.report.pieces import Piece, assemble, piece
+from harness.report.study_frames import opened
+
+
+class Built(NamedTuple):
+    """What a build left behind.
+
+    Attributes:
+        paths: files written, the page first.
+        failures: what could not be made, one sentence each; empty when all went well.
+    """
+
+    paths: tuple[Path, ...]
+    failures: tuple[str, ...]
+
+
+class Compared(NamedTuple):
+    """A comparison as text for a terminal, and the files written, the page first."""
+
+    text: str
+    paths: tuple[Path, ...]
+
+
+def build(engine_target: str | Path, study: str, folder: str | Path, *, texts: bool = True) -> Built:
+    """Write `report.html`, `report.ipynb`, `figures/` and `tables/` below `folder`.
+
+    Args:
+        engine_target: path of results.db, or the URL of a server.
+        texts: whether sections may quote examples of the data.
+
+    Raises:
+        UsageError: there is no such study.
+        StorageError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    found = section.sections()
+    frames = opened(engine_target, study, texts=texts)
+    try:
+        pieces = [assemble(each, frames) for each in found]
+    finally:
+        frames.close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = write(folder, study, frames.question, pieces)
+        book = notebook.make(study, engine_target, folder, found, texts)
+        failures = notebook.execute(book, engine_target, folder)
+        paths.insert(1, notebook.save(book, folder / "report.ipynb"))
+    except OSError as error:
+        raise StorageError(f"the report cannot be written below {folder}: {error}") from error
+    named = [f"section {each.name}: {each.failure}" for each in pieces if each.failure]
+    return Built(tuple(paths), (*named, *failures))
+
+
+def compare(engine_target: str | Path, trials: Sequence[tuple[str, int]], folder: str | Path) -> Compared:
+    """Write a page, figures and tables of the chosen trials below `folder`, and return the same as text.
+
+    Args:
+        engine_target: path of results.db, or the URL of a server.
+        trials: (study, number) of two or more trials; the first is the one that others are compared with.
+
+    Raises:
+        UsageError: there is no such study or trial, or fewer than two are named.
+        StorageError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    studies = {name: opened(engine_target, name) for name, _ in trials}
+    try:
+        chosen = comparison.choose(studies, trials)
+        with figures.style():
+            built = piece("compare", "Comparison", comparison.content(chosen))
+    finally:
+        for study in studies.values():
+            study.close()
+    title = " and ".join(each.name for each in chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = write(folder, title, "", [built])
+    except OSError as error:
+        raise StorageError(f"the comparison cannot be written below {folder}: {error}") from error
+    return Compared(plain.text(built), tuple(paths))
+
+
+def write(folder: Path, title: str, subtitle: str, pieces: Sequence[Piece]) -> list[Path]:
+    """Page, figures and tables of built pieces; what an earlier report left in the two folders goes."""
+    paths = [folder / "report.html"]
+    for each in pieces:
+        for drawn in each.drawn:
+            paths += drawn.save(folder / "figures")
+        for table, _ in each.tables:
+            paths += tables.save(table.frame, folder / "tables", table.name, table.caption)
+    paths[0].write_text(page.render(title, subtitle, pieces), encoding="utf-8", errors="replace")
+    _remove_others(folder / "figures", ("png", "svg"), paths)
+    _remove_others(folder / "tables", ("csv", "md", "tex"), paths)
+    return paths
+
+
+def _remove_others(folder: Path, endings: Iterable[str], kept: Sequence[Path]) -> None:
+    for ending in endings:
+        for path in folder.glob(f"*.{ending}"):
+            if path not in kept:
+                path.unlink()

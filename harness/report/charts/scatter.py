@@ -1,0 +1,84 @@
+"""Points and steps: quality against time with its front, the history of a search, learning curves, doublings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harness.report import figures
+
+
+def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_words: str, names: str) -> Figure:
+    """Points with the Pareto front drawn through the best; points on the front are labelled.
+
+    Args:
+        on_front: boolean column.
+        names: column with a point's short label.
+    """
+    figure = figures.new(figures.DOUBLE, 2.9)
+    axes = figure.subplots()
+    chosen = frame[frame[on_front].astype(bool)].sort_values(x)
+    others = frame[~frame[on_front].astype(bool)]
+    axes.plot(others[x], others[y], "o", color=figures.GREY, mfc="none", ms=4, label="others")
+    axes.plot(chosen[x], chosen[y], "s-", color=figures.ORANGE, ms=4.5, lw=0.9, label="Pareto front")
+    for place, (_, row) in enumerate(chosen.head(12).iterrows()):
+        # Labels alternate above and below, since neighbours on a front lie close.
+        below = place % 2 == 1
+        axes.annotate(
+            figures.label(row[names], 26), (row[x], row[y]), xytext=(3, -9 if below else 5),
+            textcoords="offset points", fontsize=7,
+        )  # fmt: skip
+    axes.margins(x=0.12, y=0.15)
+    axes.set_xlabel(x_words)
+    axes.set_ylabel(y_words)
+    figures.grid(axes, "both")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = ()) -> Figure:
+    """The objective of every trial in order, and the best so far as a step line.
+
+    Args:
+        frame: columns trial, objective, state and `best`, the best so far.
+        failed: trials without a value, marked on the axis.
+    """
+    figure = figures.new(figures.DOUBLE, 2.4)
+    axes = figure.subplots()
+    for state, marker, colour in (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER)):
+        chosen = frame[frame["state"] == state]
+        if len(chosen):
+            axes.plot(chosen["trial"], chosen["objective"], marker, color=colour, ms=4, ls="", label=state)
+    axes.plot(frame["trial"], frame[best], color=figures.ORANGE, drawstyle="steps-post", label="best so far")
+    if len(failed):
+        across = axes.get_xaxis_transform()
+        axes.plot(list(failed), [0.03] * len(failed), "x", color=figures.BLACK, transform=across, ls="", label="failed")
+    figures.whole_numbers(axes, at_most=10)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(words)
+    figures.grid(axes)
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def lines(frame: pd.DataFrame, x: str, y: str, group: str, x_words: str, y_words: str) -> Figure:
+    """One line a group over a logarithmic x axis, with intervals where `y_low` and `y_high` are given."""
+    figure = figures.new(figures.SINGLE, 2.5)
+    axes = figure.subplots()
+    for place, (name, rows) in enumerate(frame.groupby(group, sort=True)):
+        rows = rows.sort_values(x)
+        colour, marker = figures.COLOURS[place % 7], figures.MARKERS[place % 7]
+        axes.plot(rows[x], rows[y], color=colour, marker=marker, ls=figures.LINES[place % 7], label=figures.label(name))
+        if f"{y}_low" in rows and f"{y}_high" in rows:
+            low, high = (rows[f"{y}{end}"].to_numpy(dtype=float) for end in ("_low", "_high"))
+            axes.vlines(rows[x], low, high, color=colour, lw=0.9)
+    figures.log_axis(axes, "x", sorted(float(value) for value in np.unique(frame[x])))
+    axes.set_xlabel(x_words)
+    axes.set_ylabel(y_words)
+    figures.grid(axes)
+    if frame[group].nunique() > 1:
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure

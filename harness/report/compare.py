@@ -1,0 +1,234 @@
+"""Chosen trials side by side, of one study or several: curves, speed, and differences on the same examples.
+
+The first trial named is the one that the others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness import metrics
+from harness.analysis import overfitting, parameters, statistics
+from harness.errors import UsageError
+from harness.report import best
+from harness.report.charts import bars, curves
+from harness.report.naming import describe, listed, plural
+from harness.report.section import Content, Drawing, Table
+from harness.report.study_frames import StudyFrames
+from harness.report.tables import is_missing, significant
+
+_SHOWN = [
+    "state",
+    "best_epoch",
+    "validation_loss",
+    "accuracy",
+    "f1",
+    "mcc",
+    "last_validation_loss",
+    "train_seconds",
+    "total_seconds",
+    "train_samples_per_second",
+    "peak_memory_bytes",
+    "trainable_parameters",
+    "verdict_words",
+]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One of the trials compared: its study's frames, its row, and its name such as `tweets:4`."""
+
+    study: StudyFrames
+    row: Mapping[Any, Any]
+
+    @property
+    def name(self) -> str:
+        """STUDY:NUMBER."""
+        return f"{self.study.name}:{self.row['trial']}"
+
+    @property
+    def number(self) -> int:
+        """The trial's number within its study."""
+        return int(self.row["trial"])
+
+
+def choose(studies: Mapping[str, StudyFrames], wanted: Sequence[tuple[str, int]]) -> list[Chosen]:
+    """The trials of those studies and numbers, in order.
+
+    Raises:
+        UsageError: for fewer than two trials, one named twice, or a number that the study does not have.
+    """
+    if len(wanted) < 2 or len(set(wanted)) < len(wanted):
+        raise UsageError(f"compare takes two or more different trials as STUDY:NUMBER, got {_written(wanted)}")
+    found = []
+    for name, number in wanted:
+        rows = studies[name].trials
+        row = rows[rows["trial"] == number]
+        if row.empty:
+            raise UsageError(f"study {name!r} has no trial {number}; its trials are 0 to {len(rows) - 1}")
+        found.append(Chosen(studies[name], row.iloc[0].to_dict()))
+    return found
+
+
+def _written(wanted: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name}:{number}" for name, number in wanted) or "none"
+
+
+def content(chosen: Sequence[Chosen]) -> Content:
+    """What a report section would say, for the chosen trials."""
+    differences, reasons = _differences(chosen)
+    rates = _rates(chosen)
+    table = Table("compared", _side_by_side(chosen), "The trials side by side; metrics at the best epoch.")
+    drawings, tables = [_curves(chosen)], [table]
+    if len(rates):
+        figure = bars.dots(rates, "trial", "samples_per_second", "training samples/s")
+        caption = "Training speed with 95% intervals over the steady windows of each trial; other days are not in them."
+        drawings.append(Drawing("compare-speed", figure, caption))
+        tables.append(Table("compare-speed", rates, caption))
+    if len(differences):
+        tables.append(Table("compare-differences", differences, _DIFFERENCES.format(chosen[0].name)))
+    findings = [*_sentences(differences, chosen[0]), *_verdicts(chosen)]
+    return Content(findings, (), drawings, tables, reasons)
+
+
+_DIFFERENCES = (
+    "Difference to {}, on the same validation examples at each trial's best epoch: paired bootstrap with 95% interval; "
+    "p values are corrected for the number of comparisons (Holm). Other seeds are not in the interval."
+)
+
+
+def _side_by_side(chosen: Sequence[Chosen]) -> pd.DataFrame:
+    rows = pd.DataFrame([dict(each.row) for each in chosen])
+    varied = [name for name in parameters.varied(rows) if name in rows]
+    shown = rows[[name for name in (*varied, *_SHOWN) if name in rows and not rows[name].isna().all()]]
+    shown.insert(0, "name", [each.name for each in chosen])
+    return shown.rename(columns={"verdict_words": "verdict", "name": "trial"})
+
+
+def _names(chosen: Sequence[Chosen]) -> dict[str, str]:
+    varied = parameters.varied(pd.DataFrame([dict(each.row) for each in chosen]))
+    return {each.name: f"{each.name} {describe(each.row, varied)}".strip() for each in chosen}
+
+
+def _curves(chosen: Sequence[Chosen]) -> Drawing:
+    parts = [each.study.epochs[each.study.epochs["trial"] == each.number].assign(trial=each.name) for each in chosen]
+    figure = curves.overlay(pd.concat(parts, ignore_index=True), _names(chosen))
+    caption = (
+        f"Validation loss (solid) and training loss (thin, dashed) by epoch of {plural(len(chosen), 'trial')}. Losses "
+        "of different data or tasks do not compare."
+    )
+    return Drawing("compare-curves", figure, caption)
+
+
+def _rates(chosen: Sequence[Chosen]) -> pd.DataFrame:
+    rows = []
+    for each in chosen:
+        windows = each.study.windows[each.study.windows["trial"] == each.number]
+        found = statistics.ratio_interval(windows["samples"].to_numpy(float), windows["seconds"].to_numpy(float))
+        if found.n:
+            low, high = found.low, found.high
+            bounds = {"samples_per_second_low": low, "samples_per_second_high": high}
+            rows.append({"trial": each.name, "samples_per_second": found.estimate, **bounds, "windows": found.n})
+    return pd.DataFrame(rows)
+
+
+def _verdicts(chosen: Sequence[Chosen]) -> list[str]:
+    sentences = []
+    for each in chosen:
+        own = each.study.trials[each.study.trials["trial"] == each.number]
+        judged = overfitting.table(own, each.study.epochs[each.study.epochs["trial"] == each.number])
+        if len(judged):
+            sentences.append(f"{each.name}: {judged['words'].iloc[0]}.")
+    return sentences
+
+
+# --- differences on the same examples -----------------------------------------------------------------
+
+
+def _differences(chosen: Sequence[Chosen]) -> tuple[pd.DataFrame, list[str]]:
+    """Loss and accuracy of each trial minus the first's, and why some could not be compared."""
+    first = chosen[0]
+    rows, reasons = [], []
+    for other in chosen[1:]:
+        why = _not_paired(first, other)
+        if why:
+            reasons.append(f"{other.name} cannot be compared with {first.name} example by example: {why}.")
+            continue
+        for score, (mine, theirs) in _scores(first, other).items():
+            found = statistics.paired_bootstrap(theirs, mine)
+            bounds = {"difference_low": found.low, "difference_high": found.high}
+            rows.append(
+                {"trial": other.name, "metric": score, "difference": found.estimate, **bounds, "p_value": found.p_value}
+            )
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        frame["p_value"] = statistics.holm(frame["p_value"].tolist())
+    return frame, reasons
+
+
+def _not_paired(first: Chosen, other: Chosen) -> str:
+    """Why two trials have no common examples; empty when they have."""
+    prints = [_data_fingerprint(each) for each in (first, other)]
+    if None in prints:
+        return "the data of one of them is not in the record"
+    if prints[0] != prints[1]:
+        return f"their data differ (fingerprints {prints[0]} and {prints[1]})"
+    if _missing(first.row.get("fold")) != _missing(other.row.get("fold")):
+        return "they validated on different folds"
+    outputs = [best.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
+    absent = [each.name for each, found in zip((first, other), outputs, strict=True) if found is None]
+    if absent:
+        return f"no validation outputs of {listed(absent)} are stored"
+    gold = [best.gold_labels(each.study) for each in (first, other)]
+    if gold[0] is None or gold[1] is None or not np.array_equal(gold[0], gold[1]):
+        return "their validation labels differ or are not stored"
+    if any(found is None or len(found) != len(gold[0]) for found in outputs):
+        return "their validation outputs have different lengths"
+    return ""
+
+
+def _missing(value: Any) -> Any:
+    return None if is_missing(value) else value
+
+
+def _data_fingerprint(each: Chosen) -> str | None:
+    details = each.study.details
+    done = details.loc[details["trial"] == each.number, "done"].iloc[0]
+    return str(done["data_fingerprint"]) if isinstance(done, Mapping) and done.get("data_fingerprint") else None
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
+    """Metric -> the scores of every example of both trials, shape (examples,) each."""
+    gold = best.gold_labels(first.study)
+    found = [best.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
+    tables = [np.asarray(table, np.float64) for table in found if table is not None]
+    assert gold is not None and len(tables) == 2  # noqa: S101 - `_not_paired` has looked
+    losses = [np.asarray(metrics.cross_entropy(table, gold), np.float64) for table in tables]
+    hits = [(table.argmax(axis=1) == gold).astype(np.float64) for table in tables]
+    return {"validation loss": (losses[0], losses[1]), "accuracy (points)": (100 * hits[0], 100 * hits[1])}
+
+
+def _sentences(differences: pd.DataFrame, first: Chosen) -> list[str]:
+    sentences = []
+    for row in differences.to_dict("records"):
+        loss = row["metric"] == "validation loss"
+        shown = [row["difference"], row["difference_low"], row["difference_high"]]
+        size, low, high = (f"{x:+.3f}" if loss else f"{x:+.1f}" for x in shown)
+        p = significant(row["p_value"], 2)
+        if row["difference_low"] <= 0 <= row["difference_high"]:
+            told = "cannot be told apart"
+        else:
+            told = "is better" if (row["difference"] < 0) == loss else "is worse"
+        sentences.append(
+            f"{row['trial']} against {first.name}: {row['metric']} {size} [{low}, {high}], p = {p}: {told}."
+        )
+    return sentences

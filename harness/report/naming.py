@@ -1,0 +1,65 @@
+"""Short names of trials: their number and the values that differ within the study, and words for counts and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis import parameters
+from harness.report.tables import is_missing, parameter
+
+_SHORT = {
+    "model": "{}",
+    "epochs": "{} epochs",
+    "batch_size": "batch {}",
+    "learning_rate": "lr {}",
+    "max_length": "length {}",
+    "freeze": "freeze {}",
+    "train": "{} rows",
+}
+
+
+def value(number: Any) -> str:
+    """A parameter's value as in a study file: 2e-5, 16, top-2, none."""
+    if is_missing(number):
+        return "none"
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return str(number)
+    return parameter(float(number)).replace("−", "-")
+
+
+def describe(row: Any, names: Sequence[str]) -> str:
+    """The values of those parameters in a few words: batch 16, lr 2e-5, freeze head."""
+    return ", ".join(_SHORT.get(name, name.replace("_", " ") + " {}").replace("{}", value(row[name])) for name in names)
+
+
+def labels(trials: pd.DataFrame) -> dict[int, str]:
+    """Trial -> its number and what sets it apart: "7: batch 16, lr 2e-5"; replicates add their seed.
+
+    Args:
+        trials: one row a trial with the hyperparameters as columns.
+    """
+    names = parameters.varied(trials)
+    several = trials["seed"].nunique() > 1
+    found = {}
+    for row in trials.to_dict("records"):
+        parts = [describe(row, names)] if names else []
+        parts += [f"seed {row['seed']}"] if several else []
+        parts += [f"fold {row['fold']}"] if not is_missing(row.get("fold")) else []
+        found[int(row["trial"])] = ": ".join([str(row["trial"]), *([", ".join(parts)] if parts else [])])
+    return found
+
+
+def plural(count: int, noun: str) -> str:
+    """1 trial, 2 trials."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(things: Sequence[Any], at_most: int = 8) -> str:
+    """1, 2 and 3; or the first eight and how many more."""
+    words = [str(thing) for thing in things]
+    if len(words) > at_most:
+        return f"{', '.join(words[:at_most])} and {len(words) - at_most} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -1,0 +1,31 @@
+"""Sections as plain text, for a terminal and for readers that show no HTML."""
+
+from __future__ import annotations
+
+from tabulate import tabulate
+
+from harness.report.pieces import Piece
+from harness.report.tables import Shown
+
+
+def text(piece: Piece) -> str:
+    """Findings, facts, tables and notes; control characters in foreign text are dropped."""
+    if piece.failure:
+        return f"This section could not be made. {visible(piece.failure)}"
+    parts = [f"- {visible(sentence)}" for sentence in piece.content.findings]
+    parts += [f"{visible(label)}: {visible(value)}" for label, value in piece.content.facts]
+    parts += [f"\n{visible(table.caption)}\n\n{table_text(shown)}" for table, shown in piece.tables]
+    return "\n".join([*parts, *(visible(note) for note in piece.content.notes)])
+
+
+def table_text(shown: Shown) -> str:
+    """A table in aligned columns."""
+    rows = [[visible(text) for text in row] for row in shown.rows]
+    sides = ["right" if numeric else "left" for numeric in shown.numeric]
+    aligned = tabulate(rows, headers=shown.headings, colalign=sides if rows else None, disable_numparse=True)
+    return "\n".join(part for part in (aligned, shown.note) if part)
+
+
+def visible(text: str) -> str:
+    """One line without escape sequences, so that no message can steer a terminal."""
+    return "".join(c for c in " ".join(str(text).split()) if c.isprintable())

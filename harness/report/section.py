@@ -1,0 +1,114 @@
+"""The section contract: a report is a list of sections, one file each below `sections/`.
+
+A section asks `analysis` for frames and says what they show. Page, notebook and table files are made from the
+same `Content`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harness.report.study_frames import StudyFrames
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a section.
+
+    Attributes:
+        name: file name without its ending: lower case letters, digits and hyphens.
+        figure: made by `figures.new`.
+        caption: what is shown, for which trials, with what caveat.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a section; the CSV keeps raw values, the other forms are made for readers by `tables`.
+
+    Attributes:
+        name: file name without its ending, as a drawing's.
+        frame: raw values under the record's column names.
+        caption: what is shown, for which trials, with what caveat.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    caption: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a section says: findings first, then what they rest on.
+
+    Attributes:
+        findings: sentences that state a finding with its numbers.
+        facts: (label, value) pairs for the first glance.
+        notes: caveats, rules that were applied, what was left out.
+    """
+
+    findings: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    drawings: Sequence[Drawing] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A registered section: its place in the report, its heading, its function."""
+
+    name: str
+    order: int
+    title: str
+    doc: str
+    build: Callable[[StudyFrames], Content]
+
+
+_registered: dict[str, Section] = {}
+
+
+def section(
+    *, order: int, title: str
+) -> Callable[[Callable[[StudyFrames], Content]], Callable[[StudyFrames], Content]]:
+    """Register a function as a report section; its file gives the name, its docstring's first line the documentation.
+
+    Args:
+        order: place in the report, ascending.
+        title: heading.
+    """
+
+    def register(function: Callable[[StudyFrames], Content]) -> Callable[[StudyFrames], Content]:
+        name = function.__module__.rsplit(".", 1)[-1].replace("_", "-")
+        doc = (function.__doc__ or "").strip().split("\n")[0]
+        _registered[name] = Section(name, order, title, doc, function)
+        return function
+
+    return register
+
+
+def sections() -> tuple[Section, ...]:
+    """Every section, in the report's order; a new file below `sections/` is found by itself."""
+    package = importlib.import_module("harness.report.sections")
+    for module in pkgutil.iter_modules(package.__path__, "harness.report.sections."):
+        importlib.import_module(module.name)
+    return tuple(sorted(_registered.values(), key=lambda found: (found.order, found.name)))
+
+
+def get(name: str) -> Section:
+    """The section of that name.
+
+    Raises:
+        KeyError: when there is none.
+    """
+    return {found.name: found for found in sections()}[name]

@@ -1,0 +1,83 @@
+"""Overview: what was asked, the best configuration and how sure it is, what ran, what failed, how long it took."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.analysis import overfitting, parameters
+from harness.records import STATES
+from harness.report import best
+from harness.report.naming import listed, plural, value
+from harness.report.section import Content, section
+from harness.report.study_frames import StudyFrames
+from harness.report.tables import cell, duration
+
+
+@section(order=0, title="Overview")
+def build(study: StudyFrames) -> Content:
+    """The first screen: the answer with its certainty, what ran, what failed, and the verdicts in numbers."""
+    found = best.of(study)
+    findings = []
+    if found.trial is not None:
+        findings.append(
+            f"Best configuration: {_configuration(study, found)}, with {found.value} (trial {found.trial['trial']})."
+        )
+    findings.append(found.certainty)
+    findings.append(_verdicts(study))
+    findings.append(_ran(study))
+    return Content(findings=[sentence for sentence in findings if sentence], facts=_facts(study, found))
+
+
+def _configuration(study: StudyFrames, found: best.Best) -> str:
+    assert found.trial is not None  # noqa: S101 - the caller has looked
+    names = parameters.varied(study.trials) or [
+        "model",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "max_length",
+        "freeze",
+    ]
+    return ", ".join(f"{name} {value(found.trial[name])}" for name in names)
+
+
+def _verdicts(study: StudyFrames) -> str:
+    judged = overfitting.table(study.trials, study.epochs)
+    if judged.empty:
+        return ""
+    counts = overfitting.waste(judged).counts
+    return f"Verdicts: {listed([f'{count} {name}' for name, count in counts.items()])}."
+
+
+def _ran(study: StudyFrames) -> str:
+    counts = study.trials["state"].value_counts()
+    said = [f"{int(counts[state])} {state}" for state in STATES if state in counts.index]
+    if not said:
+        return "No trial was started."
+    failed = study.trials[study.trials["state"] == "failed"]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in failed["reason"].value_counts().items())
+    return f"{plural(len(study.trials), 'trial')}: {listed(said)}{f' (failed: {reasons})' if reasons else ''}."
+
+
+def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
+    facts = [("study", study.name), ("task", str(study.row["task"]))]
+    models = sorted({str(model) for model in study.trials["model"].tolist()})
+    facts.append(("model" if len(models) == 1 else "models", listed(models, 3)))
+    data = study.spec.get("data")
+    if isinstance(data, dict) and data.get("path"):
+        facts.append(("data", str(data["path"])))
+    if len(study.data):
+        splits = study.data.iloc[0]["splits"]
+        facts.append(("rows", ", ".join(f"{split['rows']:,} {name}" for name, split in splits.items())))
+    facts.append(("objective", f"{best.words_of(study.objective)}, {study.objective.direction}d"))
+    facts.append(("trials", f"{int((study.trials['state'] == 'complete').sum())} complete of {len(study.trials)}"))
+    total = float(study.trials["total_seconds"].sum())
+    facts.append(("time in trials", duration(total) if total else cell("", None)))
+    if found.trial is not None:
+        scores = [name for name in ("accuracy", "f1", "mcc") if not pd.isna(found.trial.get(name))]
+        facts += [(f"best trial: {name}", _score(name, found.trial[name])) for name in scores]
+    return facts
+
+
+def _score(name: str, number: float) -> str:
+    return cell(name, number) + ("" if name == "mcc" else "%")

@@ -1,0 +1,109 @@
+"""Search: how the objective developed, which parameters mattered, and how sure the best configuration is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import parameters, search
+from harness.report import best
+from harness.report.charts import bars, scatter
+from harness.report.naming import labels, listed, plural
+from harness.report.section import Content, Drawing, Table, section
+from harness.report.study_frames import StudyFrames
+from harness.report.tables import points
+
+_AT_MOST_DOTS = 20
+
+
+@section(order=30, title="Search")
+def build(study: StudyFrames) -> Content:
+    """History of the objective, importance of the parameters, and the best configuration with its certainty."""
+    if study.trials.empty:
+        return Content(findings=["No trial was started."])
+    found = best.of(study)
+    history = search.history(study.trials, study.objective.direction)
+    importance = search.importance(study.trials)
+    drawings = [_history(study, history)] if history["objective"].notna().any() else []
+    tables = [_trials(study)]
+    if len(importance.frame):
+        drawings.append(_importance(importance.frame, importance.note))
+        tables.append(Table("importance", importance.frame, f"Importance of each parameter: {importance.note}."))
+    if len(found.sureness.frame):
+        drawings.append(_contenders(study, found))
+        tables.append(Table("best", _readable(found.sureness.frame), f"How sure the best is: {found.sureness.note}."))
+    notes = [f"Importance: {importance.note}."] if importance.frame.empty else []
+    return Content([*_findings(study, found, history), *_importances(importance.frame)], (), drawings, tables, notes)
+
+
+def _findings(study: StudyFrames, found: best.Best, history: pd.DataFrame) -> list[str]:
+    if found.trial is None:
+        return [found.certainty]
+    sentences = [f"Best is trial {found.name}, with {found.value}. {found.certainty}"]
+    place = int(history.index[history["trial"] == found.trial["trial"]][0]) + 1
+    done = history[history["state"] == "complete"]
+    if len(done) > 1:
+        sentences.append(f"The search came upon it after {place} of {plural(len(history), 'trial')}.")
+    if study.trials["seed"].nunique() == 1 and len(done) > 1:
+        sentences.append("Every trial used one seed: another seed may order close trials differently.")
+    return sentences
+
+
+def _importances(frame: pd.DataFrame) -> list[str]:
+    if frame.empty:
+        return []
+    clear = frame[frame["clear"].astype(bool)]
+    if clear.empty:
+        return ["No parameter's importance exceeds what shuffled objectives give: none can be said to matter."]
+    named = [f"{row['parameter']} ({points(row['importance'])}%)" for row in clear.to_dict("records")]
+    return [f"Beyond chance, the objective depends on {listed(named)}."]
+
+
+def _history(study: StudyFrames, history: pd.DataFrame) -> Drawing:
+    failed = [int(trial) for trial in history.loc[history["state"] == "failed", "trial"].tolist()]
+    figure = scatter.history(history, "best_so_far", best.words_of(study.objective), failed)
+    counted = int(history["objective"].notna().sum())
+    caption = (
+        f"Objective of {plural(counted, 'trial')} in order, {study.objective.direction}d, and the best complete one so "
+        f"far; {plural(len(failed), 'failed trial')} on the lower edge. Pruned trials ended early and cannot be best."
+    )
+    return Drawing("search-history", figure, caption)
+
+
+def _importance(frame: pd.DataFrame, note: str) -> Drawing:
+    shown = frame.assign(importance=100 * frame["importance"], by_chance=100 * frame["by_chance"])
+    figure = bars.against(shown, "parameter", "importance", "by_chance", "share of the objective's variance (%)")
+    caption = f"Importance of each varied parameter (dot), and the largest share that chance gave it (line): {note}."
+    return Drawing("search-importance", figure, caption)
+
+
+def _contenders(study: StudyFrames, found: best.Best) -> Drawing:
+    names = labels(study.trials)
+    frame = found.sureness.frame.head(_AT_MOST_DOTS)
+    frame = frame.assign(name=[names[int(trial)] for trial in frame["trial"].tolist()])
+    words = f"{best.words_of(study.objective)}: difference to the best"
+    figure = bars.dots(frame, "name", "difference", words, zero=False, mark=0.0)
+    caption = (
+        f"Difference to the best trial of the {plural(len(frame), 'trial')} closest to it, with 95% bounds that hold "
+        f"for all compared trials at once; a line that reaches zero cannot be told apart. {found.sureness.note}."
+    )
+    return Drawing("search-contenders", figure, caption)
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(columns={"low": "value_low", "high": "value_high", "probability_best": "best_in_share"})
+
+
+def _trials(study: StudyFrames) -> Table:
+    names = [*parameters.varied(study.trials), "objective", "best_epoch", "validation_loss", "accuracy", "f1"]
+    shown = ["trial", "state", *dict.fromkeys(names), "total_seconds", "verdict_words"]
+    frame = study.trials[[name for name in shown if name in study.trials]]
+    ascending = study.objective.direction == "minimize"
+    order = frame.assign(rank=np.where(frame["state"] == "complete", 0, 1))
+    order = order.sort_values(["rank", "objective", "trial"], ascending=[True, ascending, True], kind="stable")
+    return Table(
+        "trials",
+        order.drop(columns="rank").rename(columns={"verdict_words": "verdict"}).reset_index(drop=True),
+        f"All {plural(len(frame), 'trial')}, complete ones first, by {best.words_of(study.objective)}; metrics are of "
+        "the validation examples at the best epoch.",
+    )

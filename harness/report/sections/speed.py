@@ -1,0 +1,195 @@
+"""Speed: samples a second by configuration, where the time of a trial goes, quality against time, cost of doublings."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness import metrics
+from harness.analysis import parameters, speed
+from harness.report import best
+from harness.report.charts import bars, scatter
+from harness.report.naming import describe, labels, listed, plural
+from harness.report.section import Content, Drawing, Table, section
+from harness.report.study_frames import StudyFrames
+from harness.report.tables import duration, points, significant
+
+_AT_MOST = 30
+_PHASES = {
+    "load_seconds": "load",
+    "tokenise_seconds": "tokenise",
+    "train_seconds": "train",
+    "evaluate_seconds": "evaluate",
+    "save_seconds": "save",
+    "other_seconds": "other",
+}
+
+
+@section(order=20, title="Speed")
+def build(study: StudyFrames) -> Content:
+    """Training speed with intervals, where time goes, quality against time, and what each doubling costs."""
+    parts = [_rates(study), _phases(study), _quality(study), _doublings(study), _learning(study)]
+    if not any(part.tables for part in parts):
+        return Content(findings=["No trial trained long enough to measure its speed."])
+    return Content(
+        findings=[sentence for part in parts for sentence in part.findings],
+        drawings=[drawing for part in parts for drawing in part.drawings],
+        tables=[table for part in parts for table in part.tables],
+        notes=[note for part in parts for note in part.notes],
+    )
+
+
+def _names(study: StudyFrames) -> dict[int, str]:
+    """Configuration -> its number and what sets it apart."""
+    varied = parameters.varied(study.trials)
+    first = study.trials.drop_duplicates("configuration").to_dict("records")
+    return {
+        int(row["configuration"]): ": ".join([str(row["configuration"]), *([describe(row, varied)] if varied else [])])
+        for row in first
+    }
+
+
+def _rates(study: StudyFrames) -> Content:
+    windows, loads = study.windows.assign(study=study.name), study.epoch_records[["trial", "load"]]
+    rates = speed.rates(study.trials, windows, loads.assign(study=study.name))
+    if rates.empty:
+        return Content()
+    names = _names(study)
+    rates["name"] = [names[int(number)] for number in rates["configuration"].tolist()]
+    alike = speed.comparable(rates)
+    kept, note = alike.frame, alike.note
+    fastest, slowest = kept.iloc[0], kept.iloc[-1]
+    findings = [f"Configuration {fastest['name']} trains fastest: {_rate(fastest)}."]
+    if len(kept) > 1:
+        factor = significant(fastest["samples_per_second"] / slowest["samples_per_second"], 2)
+        findings.append(f"That is {factor} times the speed of the slowest, {slowest['name']}: {_rate(slowest)}.")
+    busy = rates[rates["busy"].astype(bool)]
+    notes = [note] if note else []
+    if len(busy):
+        notes.append(
+            f"{plural(len(busy), 'configuration')} ran while other processes took 10% of the processors or more: "
+            "their speed is understated."
+        )
+    figure = bars.dots(_bounded(kept.head(_AT_MOST)), "name", "samples_per_second", "training samples/s")
+    caption = (
+        f"Training speed of {min(len(kept), _AT_MOST)} of {plural(len(rates), 'configuration')}, fastest first, with "
+        "95% intervals: over trials where there are three or more, otherwise over the steady windows of that trial, "
+        "which says nothing of other days. First steps, evaluation and saving are left out."
+    )
+    shown = _bounded(rates).rename(columns={"sample": "interval_over", "n": "count", "padding": "padding_share"})
+    shown = shown.drop(columns=["study", "configuration"])
+    table = Table("speed", shown[["name", *[c for c in shown if c != "name"]]], _TABLE.format(len(rates)))
+    return Content(findings, (), [Drawing("speed-rates", figure, caption)], [table], notes)
+
+
+_TABLE = (
+    "Training speed of {} configurations with 95% intervals. Tokens are real ones; padding is the share of padded "
+    "places; load is what other processes took of the processors. Only rows with equal shared work compare."
+)
+
+
+def _bounded(rates: pd.DataFrame) -> pd.DataFrame:
+    return rates.rename(columns={"low": "samples_per_second_low", "high": "samples_per_second_high"})
+
+
+def _rate(row: pd.Series) -> str:
+    interval = "" if pd.isna(row["low"]) else f" (95%: {significant(row['low'])} to {significant(row['high'])})"
+    return f"{significant(row['samples_per_second'])} samples/s{interval}"
+
+
+def _phases(study: StudyFrames) -> Content:
+    frame = speed.phases(study.trials)
+    if frame.empty:
+        return Content()
+    names = labels(study.trials)
+    frame["name"] = [names[int(trial)] for trial in frame["trial"].tolist()]
+    known = {name: words for name, words in _PHASES.items() if name in frame and frame[name].notna().any()}
+    total = float(frame["total_seconds"].sum())
+    shares = {words: float(frame[name].sum()) / total for name, words in known.items()} if total else {}
+    most = sorted(shares.items(), key=lambda item: -item[1])[:3]
+    said = listed([f"{points(share)}% {words}" for words, share in most])
+    findings = [f"{plural(len(frame), 'finished trial')} took {duration(total)} in all: {said}."]
+    longest = frame.sort_values("total_seconds", ascending=False, kind="stable").head(_AT_MOST)
+    figure = bars.stacked(longest, "name", known, "seconds")
+    caption = (
+        f"Where the wall clock went, of the {len(longest)} longest of {plural(len(frame), 'finished trial')}; "
+        "other is what no phase claims: start-up, waiting, moving data."
+    )
+    table = Table("time", frame[["name", *known, "total_seconds"]], "Seconds of each finished trial by phase.")
+    return Content(findings, (), [Drawing("speed-phases", figure, caption)], [table])
+
+
+def _quality(study: StudyFrames) -> Content:
+    """Quality is the first objective that is no cost; the loss where there is none."""
+    objective = next((each for each in study.objectives if each.metric not in metrics.costs()), None)
+    column = "validation_loss" if objective is None or objective.metric == "loss" else objective.metric
+    direction = "minimize" if objective is None else objective.direction
+    if column not in study.trials or study.trials[column].isna().all():
+        return Content()
+    frame = speed.quality_against_time(study.trials, column, direction)
+    frame = frame.dropna(subset=[column, "train_seconds"])
+    if frame.empty:
+        return Content()
+    names = _names(study)
+    frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
+    front = frame[frame["front"].astype(bool)]
+    words = "validation loss" if column == "validation_loss" else column
+    drawn = frame.assign(number=frame["configuration"].astype("str"))
+    figure = scatter.front(drawn, "train_seconds", column, "front", "training time (s)", words, "number")
+    better = "lower" if direction == "minimize" else "higher"
+    caption = (
+        f"{words[:1].upper()}{words[1:]} at the best epoch ({better} is better) against training time, of "
+        f"{plural(len(frame), 'configuration')} with complete trials, each the mean of its trials; numbers are "
+        "configurations. On the front no other is both faster and better; differences within the interval of the "
+        "search section may be chance."
+    )
+    finding = (
+        f"Worth their time ({words} against training time): configuration{'s' if len(front) > 1 else ''} "
+        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)}; every other is beaten in both."
+    )
+    shown = frame[["name", column, "train_seconds", "trials", "shared", "front"]]
+    table = Table("quality-against-time", shown, f"{words} and training time by configuration, cheapest first.")
+    return Content([finding], (), [Drawing("speed-front", figure, caption)], [table])
+
+
+def _doublings(study: StudyFrames) -> Content:
+    costs = {"seconds_per_sample": "time per sample", "peak_memory_bytes": "peak memory"}
+    frames, findings, notes = [], [], []
+    for cost, words in costs.items():
+        answer = speed.doubling(study.trials, cost)
+        notes += [f"Doublings, {words}: {answer.note}."] if answer.note else []
+        for row in answer.frame.to_dict("records"):
+            interval = "" if pd.isna(row["low"]) else f" (95%: {significant(row['low'])} to {significant(row['high'])})"
+            findings.append(
+                f"Each doubling of {row['parameter']} multiplies {words} by {significant(row['factor'])}{interval}."
+            )
+        frames.append(answer.frame.assign(cost=words))
+    kept = [frame for frame in frames if len(frame)]
+    if not kept:
+        return Content(notes=notes)
+    table = pd.concat(kept, ignore_index=True).rename(columns={"low": "factor_low", "high": "factor_high"})
+    table = table[["parameter", "cost", "factor", "factor_low", "factor_high", "trials"]]
+    caption = (
+        "By what factor each doubling multiplies a cost, among complete trials alike in everything else that changes "
+        "speed, with 95% intervals; a factor of 1 costs nothing."
+    )
+    return Content(findings, (), (), [Table("doublings", table, caption)], notes)
+
+
+def _learning(study: StudyFrames) -> Content:
+    column = "validation_loss" if study.objective.metric == "loss" else study.objective.metric
+    if column not in study.trials:
+        return Content()
+    curve, note = speed.learning_curve(study.trials, column)
+    if curve.empty:
+        return Content()
+    words = best.words_of(study.objective)
+    drawn = curve.rename(columns={"low": "value_low", "high": "value_high"}).assign(group=words)
+    figure = scatter.lines(drawn, "train", "value", "group", "training rows", words)
+    first, last = curve.iloc[0], curve.iloc[-1]
+    finding = (
+        f"From {int(first['train'])} to {int(last['train'])} training rows the mean {words} goes from "
+        f"{significant(first['value'])} to {significant(last['value'])}."
+    )
+    table = drawn[["train", "value", "value_low", "value_high", "n"]].rename(columns={"n": "trials"})
+    caption = f"Mean {words} at the best epoch by number of training rows, with 95% t intervals: {note}."
+    return Content([finding], (), [Drawing("speed-learning", figure, caption)], [Table("learning", table, caption)])

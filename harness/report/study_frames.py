@@ -1,0 +1,183 @@
+"""One study's record as frames, each read once and only when a section asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from harness.records import Objective
+from harness.results import frames
+from harness.results.engine import open_engine
+
+Answered = TypeVar("Answered")
+PHASES = ("load_seconds", "tokenise_seconds", "evaluate_seconds", "save_seconds")
+
+
+class StudyFrames:
+    """What the sections read; the frames are those of `results.frames`.
+
+    Args:
+        engine: read-only.
+        name: of the study.
+        texts: whether sections may quote examples.
+    """
+
+    def __init__(self, engine: sa.Engine, name: str, *, texts: bool = True) -> None:
+        self.engine = engine
+        self.name = name
+        self.texts = texts
+        self._computed: dict[str, Any] = {}
+
+    def once(self, key: str, compute: Callable[[], Answered]) -> Answered:
+        """What `compute` returns, computed for the first section that asks."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+    @cached_property
+    def row(self) -> Mapping[str, Any]:
+        """The study's own row: task, text, spec, objectives, created_at."""
+        found = frames.studies(self.engine)
+        return dict(found[found["name"] == self.name].iloc[0])
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What was optimised, the first one first."""
+        return tuple(Objective(**objective) for objective in self.row["objectives"]) or (Objective(),)
+
+    @property
+    def objective(self) -> Objective:
+        """The first objective."""
+        return self.objectives[0]
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The study file as understood."""
+        return dict(self.row["spec"] or {})
+
+    @cached_property
+    def question(self) -> str:
+        """The comment that opens the study file: what the study asks."""
+        lines: list[str] = []
+        for line in str(self.row["text"]).splitlines():
+            if not line.startswith("#") or (not line.strip("# ") and lines):
+                break
+            lines.append(line.lstrip("# ").strip())
+        return " ".join(line for line in lines if line)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """harness_summary: one row a trial."""
+        return frames.summary(self.engine, self.name)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The summary with every hyperparameter as run, the verdict's name and words, and each phase's seconds."""
+        details = self.details
+        config = pd.DataFrame([_as_run(dict(row)) for row in details.to_dict("records")], index=details.index)
+        config = config.drop(columns=[name for name in config if name in self.summary or name == "early_stopping"])
+        added = details[["trial", "verdict_words", "message", "stopped_early", "origin", *PHASES]]
+        named = added.assign(verdict=details["verdict_name"]).join(config)
+        last = self.epochs.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
+        merged = self.summary.drop(columns=["verdict"]).merge(named, on="trial", validate="one_to_one")
+        return merged.merge(last, on="trial", how="left", validate="one_to_one")
+
+    @cached_property
+    def details(self) -> pd.DataFrame:
+        """One row a trial with everything stored."""
+        return frames.trial_details(self.engine, self.name)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """harness_epoch: one row an epoch."""
+        return frames.epochs(self.engine, self.name)
+
+    @cached_property
+    def epoch_records(self) -> pd.DataFrame:
+        """Times, FLOPs and load of every epoch."""
+        return frames.epoch_records(self.engine, self.name)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Every metric of every epoch."""
+        return frames.metrics(self.engine, self.name)
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """Steady training windows."""
+        return frames.windows(self.engine, self.name)
+
+    @cached_property
+    def incidents(self) -> pd.DataFrame:
+        """What went otherwise than asked."""
+        return frames.incidents(self.engine, self.name)
+
+    @cached_property
+    def environment(self) -> pd.DataFrame:
+        """Environments of the trials."""
+        return frames.environment(self.engine, self.name)
+
+    @cached_property
+    def data(self) -> pd.DataFrame:
+        """The data as used, one row, or none before it was prepared."""
+        return frames.data(self.engine, self.name)
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """The encoders as found."""
+        return frames.models(self.engine, self.name)
+
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """Invocations of `harness run`."""
+        return frames.sessions(self.engine, self.name)
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """Validation examples in the order of the predictions."""
+        return frames.examples(self.engine, self.name)
+
+    def logits(self, trial: int, epoch: int) -> npt.NDArray[np.float32]:
+        """Validation logits of one epoch, shape (examples, labels).
+
+        Raises:
+            UsageError: when none were stored.
+        """
+        ids = self.details.set_index("trial")["trial_id"]
+        return frames.predictions(self.engine, int(ids[trial]), epoch)
+
+
+def opened(target: str | Path, study: str, *, texts: bool = True) -> StudyFrames:
+    """Open results.db for reading and check that it holds the study.
+
+    Raises:
+        UsageError: there is no such database or no such study.
+        StorageError, SpecError: the database cannot be read.
+    """
+    engine = open_engine(target, read_only=True)
+    found = StudyFrames(engine, study, texts=texts)
+    try:
+        _ = found.summary
+    except BaseException:
+        engine.dispose()
+        raise
+    return found
+
+
+def _as_run(trial: Mapping[Any, Any]) -> dict[str, Any]:
+    """The configuration as run, `train` being the rows that were there; as asked where no training started."""
+    done = trial["done"]
+    if not isinstance(done, Mapping) or "config" not in done:
+        return dict(trial["asked"])
+    return {**done["config"], "train": done.get("train_rows", done["config"]["train"])}

@@ -1,0 +1,290 @@
+"""Tables for people and for programs: raw CSV, and Markdown, LaTeX and HTML cells with sensible digits.
+
+Everything textual is foreign: a label, a model's name or an error message may hold markup of any kind, so each
+writer escapes for its own format. What is missing is shown as a dash, never as zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.records import hyperparameters
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column is read by people: heading with its unit, and how one value is written."""
+
+    heading: str
+    text: Callable[[float], str]
+
+
+def _digits(decimals: int) -> Callable[[float], str]:
+    return lambda value: f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def points(value: float) -> str:
+    """A fraction in percent: 0.8413 -> 84.1."""
+    return f"{value * 100:.1f}".replace("-", "−")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Three significant digits without a needless exponent: 33.03 -> 33.0, 2e-05 -> 2e-5."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if not 1e-3 <= abs(value) < 1e7:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        short = mantissa.rstrip("0").rstrip(".")
+        return f"{short}e{int(exponent)}".replace("-", "−", 1) if value < 0 else f"{short}e{int(exponent)}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def parameter(value: float) -> str:
+    """A parameter's value as one writes it: 16, 0.01, 2e-5."""
+    if value.is_integer() and abs(value) < 1e6:
+        return str(int(value)).replace("-", "−")
+    if 1e-3 <= abs(value) < 1e6:
+        return f"{value:.4g}".replace("-", "−")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 120:
+        return f"{significant(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _mebibytes(value: float) -> str:
+    return significant(value / 2**20)
+
+
+def _signed(decimals: int, factor: float = 1.0) -> Callable[[float], str]:
+    return lambda value: f"{value * factor:+.{decimals}f}".replace("-", "−")
+
+
+_FRACTIONS = (
+    "accuracy f1 macro_f1 precision recall exact_match train_accuracy last_accuracy share importance padding load "
+    "confidence"
+).split()
+_LOSSES = "loss train_loss validation_loss last_validation_loss best_validation_loss last_train_loss".split()
+_RATES = {"train_samples_per_second": "training", "eval_samples_per_second": "evaluation", "samples_per_second": ""}
+_PLAIN = "objective value objective_value perplexity".split()
+_GAPS = "gap gap_at_best gap_at_last best_gap last_gap".split()
+
+
+@lru_cache(maxsize=1)
+def _columns() -> dict[str, Column]:
+    known = {name: Column(f"{_heading(name)} (%)", points) for name in _FRACTIONS}
+    known |= {name: Column(_heading(name), _digits(4)) for name in _LOSSES}
+    known |= {name: Column(f"{what} samples/s".strip(), significant) for name, what in _RATES.items()}
+    known |= {name: Column(_heading(name), significant) for name in _PLAIN}
+    known |= {name: Column(_heading(name), _signed(3)) for name in _GAPS}
+    known |= {name: Column(name, parameter) for name in hyperparameters()}
+    known["mcc"] = Column("MCC", _digits(3))
+    known["peak_memory_bytes"] = Column("peak memory (MiB)", _mebibytes)
+    return known
+
+
+def _heading(name: str) -> str:
+    return {"f1": "F1", "macro_f1": "macro F1"}.get(name, name.replace("_", " "))
+
+
+def column(name: str) -> Column:
+    """The manners of a column by its name; suffixes `_seconds` and `_bytes` carry their unit."""
+    known = _columns()
+    if name in known:
+        return known[name]
+    if name.endswith("_points"):
+        return Column(f"{_heading(name.removesuffix('_points'))} (points)", _signed(1, 100))
+    if name.endswith("_seconds"):
+        return Column(f"{_heading(name.removesuffix('_seconds'))} (s)", significant)
+    if name.endswith("_per_second"):
+        return Column(f"{_heading(name.removesuffix('_per_second'))}/s", significant)
+    if name.endswith("_share"):
+        return Column(f"{_heading(name.removesuffix('_share'))} (%)", points)
+    return Column(_heading(name), significant)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN or NA; never a list or a mapping."""
+    return value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
+
+
+def cell(name: str, value: Any) -> str:
+    """One value as text for people, not yet escaped for any format."""
+    if is_missing(value):
+        return MISSING
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    number = float(value) if hasattr(value, "__float__") else None
+    if number is None:
+        return str(value)
+    manners = column(name)
+    if number.is_integer() and manners.text is significant:
+        return f"{int(number):,}" if abs(number) >= 10_000 else str(int(number)).replace("-", "−")
+    return manners.text(number)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as people read it: headings and rows of text, and which columns hold numbers."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> list[bool]:
+        """Columns of long text, which need room on a page."""
+        return [max((len(row[place]) for row in self.rows), default=0) > 14 for place in range(len(self.headings))]
+
+    @property
+    def note(self) -> str:
+        """Says how many values each column lacks, or is empty."""
+        lacking = [f"{heading} {count} of {len(self.rows)}" for heading, count in self.left_out.items()]
+        return f"{MISSING} is missing, not zero: {', '.join(lacking)}." if lacking else ""
+
+
+def show(frame: pd.DataFrame) -> Shown:
+    """Headings with units, values with sensible digits; `x` beside `x_low` and `x_high` becomes `x [low, high]`."""
+    names = [str(name) for name in frame.columns]
+    bounds = {f"{n}{end}" for n in names for end in ("_low", "_high") if {f"{n}_low", f"{n}_high"} <= set(names)}
+    kept = [name for name in names if name not in bounds]
+    columns = {name: frame[name].tolist() for name in names}
+    written = {name: [cell(name, value) for value in columns[name]] for name in kept}
+    for name in kept:
+        if f"{name}_low" in bounds:
+            low, high = ([cell(name, v) for v in columns[f"{name}{end}"]] for end in ("_low", "_high"))
+            written[name] = [_interval(*each) for each in zip(written[name], low, high, strict=True)]
+    missing = {column(n).heading: written[n].count(MISSING) for n in kept if MISSING in written[n]}
+    return Shown(
+        headings=[column(name).heading for name in kept],
+        rows=[list(row) for row in zip(*(written[name] for name in kept), strict=True)] if kept else [],
+        numeric=[pd.api.types.is_numeric_dtype(frame[name]) for name in kept],
+        left_out=missing,
+    )
+
+
+def _interval(value: str, low: str, high: str) -> str:
+    return value if MISSING in (value, low, high) else f"{value} [{low}, {high}]"
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no link, on one line."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = _MARKDOWN.sub(r"\\\1", line)
+    # Addresses and schemes would become links without any markup.
+    return re.sub(r"(?i)\b(https?|ftp|mailto|javascript|data|www)([:.])", r"\1&#8203;\2", line)
+
+
+def markdown(frame: pd.DataFrame, caption: str = "") -> str:
+    """A pipe table with its caption above and the note on missing values below."""
+    shown = show(frame)
+    lines = [markdown_text(caption), ""] if caption else []
+    lines.append(_pipe([markdown_text(heading) for heading in shown.headings]))
+    lines.append(_pipe(["---:" if numeric else "---" for numeric in shown.numeric]))
+    lines += [_pipe([markdown_text(text) for text in row]) for row in shown.rows]
+    if shown.note:
+        lines += ["", markdown_text(shown.note)]
+    return "\n".join(lines) + "\n"
+
+
+def _pipe(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+_LATEX: dict[str, str] = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # after a row's \\ a bracket would be read as its optional argument
+    "]": "{]}",
+    "–": "--",
+    "−": r"\(-\)",
+    "…": r"\ldots{}",
+    "±": r"\(\pm\)",
+    "×": r"\(\times\)",
+    "`": r"\textasciigrave{}",
+}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX sets as it is, on one line, whatever commands it spells; other controls are dropped."""
+    line = " ".join(str(text).split())
+    return "".join(_LATEX.get(c, c) for c in line if c.isprintable())
+
+
+def latex(frame: pd.DataFrame, caption: str = "", name: str = "table") -> str:
+    """A booktabs table environment with caption and label; needs the packages booktabs and fontenc with T1."""
+    shown = show(frame)
+    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{" + "".join("lr"[n] for n in shown.numeric) + "}"]
+    lines += [r"\toprule", _row(shown.headings), r"\midrule", *(_row(row) for row in shown.rows), r"\bottomrule"]
+    said = " ".join(part for part in (caption, shown.note) if part)
+    lines += [r"\end{tabular}", rf"\caption{{{latex_text(said)}}}", rf"\label{{tab:{name}}}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(latex_text(text) for text in cells) + r" \\"
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Raw values for programs; text that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    guarded = frame.copy()
+    for name in guarded.columns:
+        if not pd.api.types.is_numeric_dtype(guarded[name]):
+            guarded[name] = [_guarded(value) for value in guarded[name].tolist()]
+    guarded.columns = [_guarded(str(name)) for name in guarded.columns]
+    return str(guarded.to_csv(index=False, lineterminator="\n"))
+
+
+def _guarded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\0", "")
+    # Spreadsheets skip leading blanks before they look for a formula.
+    return f"'{text}" if text.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def save(frame: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
+    """Write `name`.csv, .md and .tex; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {"csv": csv(frame), "md": markdown(frame, caption), "tex": latex(frame, caption, name)}
+    paths = [folder / f"{name}.{ending}" for ending in written]
+    for path, text in zip(paths, written.values(), strict=True):
+        path.write_bytes(text.encode("utf-8", "replace"))
+    return paths
