@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from harness.errors import StorageError
 from harness.records import canonical_json
 from harness.results.text import normalise, plain, scrub
 
@@ -82,8 +83,15 @@ class Json(sa.TypeDecorator[Any]):
         return None if value is None else canonical_json(plain(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """The parsed value."""
-        return None if value is None else json.loads(value)
+        """The parsed value.
+
+        Raises:
+            StorageError: when it is no JSON, which we never wrote.
+        """
+        try:
+            return None if value is None else json.loads(value)
+        except ValueError as error:
+            raise StorageError(f"a stored JSON value cannot be read ({error}): the database is damaged") from error
 
 
 def utc_now() -> str:

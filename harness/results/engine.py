@@ -89,9 +89,14 @@ def _sqlite_engine(path: Path, read_only: bool) -> sa.Engine:
     else:
         url = sa.URL.create("sqlite", database=str(path))
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    configure_sqlite(engine, read_only)
+    return engine
+
+
+def configure_sqlite(engine: sa.Engine, read_only: bool = False) -> None:
+    """Give every new connection of an SQLite engine our settings and our way to begin."""
     sa.event.listen(engine, "connect", _configure(read_only))
     sa.event.listen(engine, "begin", _begin(read_only))
-    return engine
 
 
 def _configure(read_only: bool) -> Callable[[Any, Any], None]:
@@ -171,12 +176,12 @@ def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
     """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
     if path.stat().st_size == 0:
         raise StorageError(f"{path} is empty (0 bytes), which no database is; move it away and run again")
-    if not read_only:
-        _choose_journal(engine)
     with engine.begin() as connection:
         if not read_only:
             _quick_check(connection, path)
         found = _revision(connection, path)
+    if not read_only:
+        _choose_journal(engine)
     if found == schema.HEAD:
         return
     if read_only:
@@ -252,7 +257,7 @@ def storage_errors(target: Target | sa.URL) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise _explained(error.orig, target) from error
-    except (sqlite3.Error, OSError, filelock.Timeout) as error:
+    except (sqlite3.Error, OSError, filelock.Timeout, UnicodeDecodeError) as error:
         raise _explained(error, target) from error
 
 
@@ -264,7 +269,7 @@ def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessE
         return HeldError(f"{target} was locked by another process for {BUSY_SECONDS} seconds; run again")
     if name == "SQLITE_NOTADB":
         return SpecError(f"{target} is no database file; it was left as it is")
-    if name.startswith("SQLITE_CORRUPT"):
+    if name.startswith("SQLITE_CORRUPT") or isinstance(error, UnicodeDecodeError):
         return StorageError(
             f"{target} is damaged; it was left as it is. `sqlite3 FILE .recover` saves what can be read"
         )

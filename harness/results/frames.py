@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from harness.errors import UsageError
+from harness.errors import StorageError, UsageError
 from harness.results import tables, views
 from harness.results.columns import Json
 from harness.results.engine import storage_errors
@@ -173,7 +173,10 @@ def _read(engine: sa.Engine, query: sa.Select[Any]) -> pd.DataFrame:
     columns = list(query.selected_columns)
     series: dict[str, pd.Series[Any]] = {}
     for i, column in enumerate(columns):
-        series[column.name] = pd.Series([row[i] for row in rows], dtype=_dtype(column))
+        try:
+            series[column.name] = pd.Series([row[i] for row in rows], dtype=_dtype(column))
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"column {column.name} holds another type ({error}): the database is damaged") from error
     return pd.DataFrame(series)
 
 

@@ -100,7 +100,7 @@ def _running(connection: sa.Connection, study_id: int) -> tuple[Mapping[str, Any
 def _best(connection: sa.Connection, study_id: int, objective: Objective) -> Mapping[str, Any] | None:
     order = trial.c.objective.asc() if objective.direction == "minimize" else trial.c.objective.desc()
     query = (
-        sa.select(trial.c.number, trial.c.objective, trial.c.best_epoch, trial.c.verdict)
+        sa.select(trial.c.number, trial.c.objective, trial.c.best_epoch, trial.c.verdict_words.label("verdict"))
         .where(trial.c.study_id == study_id, trial.c.state == "complete", trial.c.objective.is_not(None))
         .order_by(order, trial.c.number)
         .limit(1)

@@ -1,0 +1,134 @@
+"""The record for other programs: the frames of a study as CSV, Parquet or JSON, and its best model as a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import sqlalchemy as sa
+from pandas.api.types import is_object_dtype, is_string_dtype
+
+from harness.errors import StorageError, UsageError
+from harness.records import canonical_json
+from harness.results import frames
+from harness.results.engine import storage_errors
+from harness.results.rows import TrialRow
+from harness.results.store import Store
+from harness.results.text import plain
+
+Format = Literal["csv", "parquet", "json"]
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\x00")
+
+FRAMES: dict[str, Callable[[sa.Engine, str], pd.DataFrame]] = {
+    "summary": frames.summary,
+    "epoch": frames.epochs,
+    "metrics": frames.metrics,
+    "windows": frames.windows,
+    "epoch_records": frames.epoch_records,
+    "trials": frames.trial_details,
+    "incidents": frames.incidents,
+    "data": frames.data,
+    "models": frames.models,
+    "environment": frames.environment,
+    "sessions": frames.sessions,
+}
+"""File name -> frame. Texts of examples and predictions stay in the database."""
+
+
+def export(engine: sa.Engine, study: str, format: Format, folder: Path) -> list[Path]:
+    """Write every frame of a study as one file, atomically each; return the files.
+
+    Raises:
+        UsageError: for an unknown study or format.
+        StorageError: when the folder cannot be written.
+    """
+    if format not in WRITERS:
+        raise UsageError(f"--format must be one of {', '.join(WRITERS)}, got {format!r}")
+    tables = {name: read(engine, study) for name, read in FRAMES.items()}
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_write(folder / f"{name}.{format}", WRITERS[format](frame)) for name, frame in tables.items()]
+
+
+def _write(path: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Parsed JSON back to text, for formats with flat cells."""
+    frame = frame.copy()
+    for name in frame.columns:
+        if is_object_dtype(frame[name]):
+            texts = [None if _missing(value) else canonical_json(plain(value)) for value in frame[name]]
+            frame[name] = pd.Series(texts, index=frame.index, dtype="str")
+    return frame
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def guard(text: str) -> str:
+    """A text cell that a spreadsheet will not take for a formula."""
+    return "'" + text if text.startswith(FORMULA_STARTS) else text
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    frame = _flat(frame)
+    for name in frame.columns:
+        if is_string_dtype(frame[name]):
+            frame[name] = frame[name].map(guard, na_action="ignore")
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return bytes(_flat(frame).to_parquet(index=False))
+
+
+def _json(frame: pd.DataFrame) -> bytes:
+    rows = [{name: None if value is pd.NA else plain(value) for name, value in row.items()} for row in _records(frame)]
+    return (json.dumps(rows, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {"csv": _csv, "parquet": _parquet, "json": _json}
+
+
+def export_model(store: Store, study: str, destination: Path) -> TrialRow:
+    """Copy the best kept model, a `from_pretrained` folder, and return its trial.
+
+    Raises:
+        UsageError: for an unknown study, one without kept weights, or a destination that exists.
+        StorageError: when the weights are gone or the destination cannot be written.
+    """
+    row = store.study(study)
+    if row is None:
+        raise UsageError(f"no study {study!r} in the database")
+    kept = [trial for trial in store.kept(row.id) if trial.state in ("complete", "pruned")]
+    if not kept:
+        raise UsageError(f"study {study!r} has kept no model; `keep` in the study file says how many it keeps")
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} exists and is not an empty folder; name another")
+    best = kept[0]
+    source = (store.trial_folder(best.id) / str(best.model_folder)).resolve()
+    if not source.is_relative_to(store.trial_folder(best.id).resolve()) or not source.is_dir():
+        raise StorageError(f"the weights of trial {best.number} are not at {source}")
+    with storage_errors(destination):
+        shutil.copytree(source, destination, dirs_exist_ok=True)
+    return best

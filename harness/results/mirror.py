@@ -1,0 +1,207 @@
+"""Finished trials mirrored into Optuna's own tables in the same database, so that its dashboard simply works.
+
+Our tables are the truth: `sync` adds what is missing and can be called at any time. The mirror never
+feeds a sampler.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.errors import SpecError
+from harness.records import hyperparameters
+from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
+from harness.results.rows import StudyRow, TrialRow
+from harness.results.store import Store
+
+MARK = "harness_trial"  # user attribute with our trial's number: what is there is not added again
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+
+
+def sync(store: Store, study_id: int) -> int:
+    """Add the finished trials that Optuna's tables lack; return how many.
+
+    Raises:
+        SpecError: when another Optuna made its tables, or a study of the name has other directions.
+    """
+    row = next(row for row in store.studies() if row.id == study_id)
+    finished = [trial for trial in store.trials(study_id) if trial.finished]
+    with storage_errors(store.engine.url.set(password=None)), _storage(store.engine) as storage:
+        optuna_id = _optuna_study(storage, row)
+        there = _mirrored(storage.engine, optuna_id)
+        missing = [trial for trial in finished if trial.number not in there]
+        space = Space.of(row.spec)
+        for trial in missing:
+            losses = store.epoch_values(trial.id, "validation", row.objectives[0].metric)
+            storage.create_new_trial(optuna_id, template_trial=frozen(trial, space, losses, len(row.objectives)))
+    return len(missing)
+
+
+@contextmanager
+def _storage(engine: sa.Engine) -> Iterator[RDBStorage]:
+    """Optuna's storage on our database with our settings; its tables are made under the creation lock."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tables = set(sa.inspect(engine).get_table_names())
+    if not {"studies", "trials", "alembic_version"} <= tables:
+        with creation_lock(engine):
+            _opened(engine).engine.dispose()
+    storage = _opened(engine)
+    try:
+        if engine.dialect.name == "sqlite":
+            # Only now: Optuna's constructor opens a second connection within the first one's transaction.
+            storage.engine.dispose()
+            configure_sqlite(storage.engine)
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _opened(engine: sa.Engine) -> RDBStorage:
+    url = engine.url.render_as_string(hide_password=False)
+    options: dict[str, Any] = {"hide_parameters": True}
+    if engine.dialect.name == "sqlite":
+        options["connect_args"] = {"timeout": BUSY_SECONDS}
+    try:
+        # Optuna formats the URL as a template, so a brace in a path has to be doubled.
+        return RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+    except RuntimeError as error:
+        raise SpecError(f"Optuna's tables in {engine.url} cannot be used by this Optuna: {error}") from error
+
+
+def _optuna_study(storage: RDBStorage, row: StudyRow) -> int:
+    directions = [DIRECTIONS[objective.direction] for objective in row.objectives]
+    try:
+        found = storage.get_study_id_from_name(row.name)
+    except KeyError:
+        return storage.create_new_study(directions, row.name)
+    if storage.get_study_directions(found) != directions:
+        raise SpecError(
+            f"Optuna's tables hold another study named {row.name!r} with directions "
+            f"{[d.name for d in storage.get_study_directions(found)]}; use --set study=NEW-NAME"
+        )
+    return found
+
+
+def _mirrored(engine: sa.Engine, optuna_id: int) -> set[int]:
+    """Numbers of our trials that are there: one query, where Optuna's own way reads every trial."""
+    trials = sa.table("trials", sa.column("trial_id"), sa.column("study_id"))
+    attributes = sa.table("trial_user_attributes", sa.column("trial_id"), sa.column("key"), sa.column("value_json"))
+    query = (
+        sa.select(attributes.c.value_json)
+        .join(trials, trials.c.trial_id == attributes.c.trial_id)
+        .where(trials.c.study_id == optuna_id, attributes.c.key == MARK)
+    )
+    with engine.connect() as connection:
+        return {int(json.loads(value)) for value in connection.scalars(query)}
+
+
+# --- one trial --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a study varies, as far as its study file says: name -> (log scale, declared values)."""
+
+    names: Mapping[str, tuple[bool, Sequence[Any]]]
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Space:
+        """From the stored study file: everything searched, and whatever explicit configurations set."""
+        points = [point for point in spec.get("configurations") or () if isinstance(point, Mapping)]
+        baseline = (spec.get("confirm") or {}).get("baseline")
+        points += [baseline] if isinstance(baseline, Mapping) else []
+        search: Mapping[str, Any] = spec.get("search") or {}
+        fixed: Mapping[str, Any] = spec.get("fixed") or {}
+        names: dict[str, tuple[bool, Sequence[Any]]] = {}
+        for name, (field, _) in hyperparameters().items():
+            said = search.get(name)
+            if said is None and not any(name in point for point in points):
+                continue
+            declared = list(said) if isinstance(said, (list, tuple)) else list(_get(said, "values", ()))
+            default = spec.get("model", field.default) if name == "model" else fixed.get(name, field.default)
+            declared += [point[name] for point in points if name in point] + [default]
+            names[name] = (bool(_get(said, "log", False)), _distinct(declared))
+        return cls(names)
+
+    def distribution(self, name: str, value: Any) -> BaseDistribution | None:
+        """A distribution that holds the value; None when Optuna could not store it.
+
+        Optuna takes numbers with bounds of their own for each trial, but wants the categories of a
+        parameter to be the same in all of them.
+        """
+        log, declared = self.names[name]
+        kind = str(hyperparameters()[name][0].type)
+        if kind in ("int", "float"):
+            numbers = [*(v for v in declared if isinstance(v, (int, float))), value]
+            if log and min(numbers) <= 0:
+                return None
+            if kind == "int":
+                return IntDistribution(int(min(numbers)), int(max(numbers)), log=log)
+            return FloatDistribution(float(min(numbers)), float(max(numbers)), log=log)
+        plain = [v for v in declared if v is None or isinstance(v, (bool, int, float, str))]
+        return CategoricalDistribution(plain) if value in plain else None
+
+
+def _get(said: Any, key: str, otherwise: Any) -> Any:
+    return said.get(key, otherwise) if isinstance(said, Mapping) else otherwise
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return list({repr(value): value for value in values}.values())
+
+
+def frozen(trial: TrialRow, space: Space, epoch_values: Mapping[int, float], objectives: int) -> FrozenTrial:
+    """A finished trial of ours as Optuna stores one."""
+    config = trial.config.as_dict()
+    distributions = {name: space.distribution(name, config[name]) for name in space.names}
+    known = {name: found for name, found in distributions.items() if found is not None}
+    state = STATES[trial.state]
+    values = [value for value in trial.objective_values if value is not None and math.isfinite(value)]
+    if len(values) != objectives:
+        values = []
+        state = TrialState.FAIL if state is TrialState.COMPLETE else state
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=state,
+        value=None,
+        values=values if values and state is not TrialState.FAIL else None,
+        datetime_start=_local(trial.started_at or trial.created_at),
+        datetime_complete=_local(trial.ended_at or trial.created_at),
+        params={name: config[name] for name in known},
+        distributions=known,
+        user_attrs=_attributes(trial, {name: config[name] for name in space.names if name not in known}),
+        system_attrs={},
+        intermediate_values=dict(epoch_values),
+    )
+
+
+def _attributes(trial: TrialRow, left_out: Mapping[str, Any]) -> dict[str, Any]:
+    said = {"reason": trial.reason, "verdict": trial.verdict_words, "fold": trial.fold, **left_out}
+    always = {
+        MARK: trial.number,
+        "configuration": trial.configuration,
+        "seed": trial.seed,
+        "replicate": trial.replicate,
+    }
+    return always | {name: value for name, value in said.items() if value is not None}
+
+
+def _local(text: str) -> datetime:
+    """Our UTC text as the naive local time that Optuna takes and turns into UTC."""
+    return datetime.fromisoformat(text).astimezone().replace(tzinfo=None)
