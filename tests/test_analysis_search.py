@@ -184,6 +184,7 @@ def test_the_loss_is_best_where_it_is_lowest(reviews):
     assert sure.best == 0
     assert sure.frame["value"].iloc[0] == pytest.approx(metrics.cross_entropy(logits[0], references).mean())
     assert sure.frame["difference_low"].iloc[2] > 0
+    assert sure.not_distinguishable == [1]
 
 
 def test_f1_speaks_of_the_positive_class(reviews):
