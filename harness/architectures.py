@@ -1,0 +1,160 @@
+"""Where embeddings, layers, pooler, head and classifier lie in each architecture: one row each.
+
+A new architecture is one row here. Loading and freezing models is `encoder.py`'s work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import SpecError
+from harness.freezing import ParameterInfo, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One row: prefixes of parameter names, names of settings, and what the FLOP formula needs.
+
+    Attributes:
+        embeddings: prefixes of the embeddings and of what all layers share.
+        layers: prefix of the numbered layers.
+        top: prefixes of what lies between the last layer and the pooler; it trains with the last layer.
+        bottom: prefixes of what works right after the first layer and trains with it.
+        pooler: prefixes of what was pretrained to sum up a text.
+        head: prefixes of new parameters below the last linear layer.
+        classifier: prefix of the last linear layer.
+        dropouts: settings that `dropout` replaces, all of them.
+        layer_count: setting with the number of numbered layers; ALBERT's shared layers are counted by group.
+        mlp_matrices: weight matrices of width x intermediate size in one layer's feed-forward part.
+        attention: kernel asked for; "eager" where the model has no other.
+        plain_mask: takes a ready-made attention mask of shape (batch, 1, sequence, sequence).
+        reserved_positions: positions that the model has but a text cannot use.
+    """
+
+    embeddings: tuple[str, ...]
+    layers: str
+    classifier: str
+    dropouts: tuple[str, ...]
+    top: tuple[str, ...] = ()
+    bottom: tuple[str, ...] = ()
+    pooler: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+    layer_count: str = "num_hidden_layers"
+    mlp_matrices: int = 2
+    attention: str = "sdpa"
+    plain_mask: bool = True
+    reserved_positions: int = 0
+
+
+_BERT_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": Architecture(
+        embeddings=("bert.embeddings.",),
+        layers="bert.encoder.layer.",
+        pooler=("bert.pooler.",),
+        classifier="classifier.",
+        dropouts=_BERT_DROPOUTS,
+    ),
+    "distilbert": Architecture(
+        embeddings=("distilbert.embeddings.",),
+        layers="distilbert.transformer.layer.",
+        head=("pre_classifier.",),
+        classifier="classifier.",
+        dropouts=("dropout", "attention_dropout", "seq_classif_dropout"),
+    ),
+    "roberta": Architecture(
+        embeddings=("roberta.embeddings.",),
+        layers="roberta.encoder.layer.",
+        head=("classifier.dense.",),
+        classifier="classifier.out_proj.",
+        dropouts=_BERT_DROPOUTS,
+        reserved_positions=2,  # positions count from padding_idx + 1
+    ),
+    "electra": Architecture(
+        embeddings=("electra.embeddings.", "electra.embeddings_project."),
+        layers="electra.encoder.layer.",
+        head=("classifier.dense.",),
+        classifier="classifier.out_proj.",
+        dropouts=_BERT_DROPOUTS,
+    ),
+    "albert": Architecture(
+        embeddings=("albert.embeddings.", "albert.encoder.embedding_hidden_mapping_in."),
+        layers="albert.encoder.albert_layer_groups.",
+        pooler=("albert.pooler.",),
+        classifier="classifier.",
+        dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
+        layer_count="num_hidden_groups",  # all layers of a group are the same weights: top-K means K groups
+    ),
+    "deberta-v2": Architecture(
+        embeddings=(
+            "deberta.embeddings.",
+            "deberta.encoder.rel_embeddings.",  # read by every layer
+            "deberta.encoder.LayerNorm.",  # normalises the relative positions, not the output
+        ),
+        layers="deberta.encoder.layer.",
+        bottom=("deberta.encoder.conv.",),
+        pooler=("pooler.",),
+        classifier="classifier.",
+        dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout"),
+        attention="eager",
+        plain_mask=False,
+    ),
+    "modernbert": Architecture(
+        embeddings=("model.embeddings.",),
+        layers="model.layers.",
+        top=("model.final_norm.",),
+        head=("head.",),
+        classifier="classifier.",
+        dropouts=("embedding_dropout", "mlp_dropout", "attention_dropout", "classifier_dropout"),
+        mlp_matrices=3,
+        plain_mask=False,  # local and global layers need different masks
+    ),
+}
+
+
+def architecture_of(config: Any) -> Architecture:
+    """The row of a transformers configuration.
+
+    Raises:
+        SpecError: for an architecture without a row, with those that have one.
+    """
+    if config.model_type not in ARCHITECTURES:
+        raise SpecError(f"model: architecture {config.model_type!r} is not supported; supported are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[config.model_type]
+
+
+def layer_count(config: Any) -> int:
+    """Layers that can be frozen one by one."""
+    return int(getattr(config, architecture_of(config).layer_count))
+
+
+def max_positions(config: Any) -> int:
+    """Longest text in tokens, special tokens included."""
+    return int(config.max_position_embeddings) - architecture_of(config).reserved_positions
+
+
+def describe(name: str, config: Any) -> ParameterInfo:
+    """Part and layer of one parameter.
+
+    Raises:
+        SpecError: for a parameter that the architecture's row does not place.
+    """
+    row = architecture_of(config)
+    if name.startswith(row.layers):
+        return ParameterInfo(name, "layer", int(name[len(row.layers) :].split(".", 1)[0]))
+    if name.startswith(row.bottom):
+        return ParameterInfo(name, "layer", 0)
+    if name.startswith(row.top):
+        return ParameterInfo(name, "layer", layer_count(config) - 1)
+    places: tuple[tuple[tuple[str, ...], Part], ...] = (
+        (row.embeddings, "embeddings"),
+        (row.pooler, "pooler"),
+        (row.head, "head"),
+        ((row.classifier,), "classifier"),
+    )
+    for prefixes, part in places:
+        if name.startswith(prefixes):
+            return ParameterInfo(name, part)
+    raise SpecError(f"model: parameter {name!r} of {config.model_type} belongs to no known part of the architecture")

@@ -1,0 +1,81 @@
+"""Tokenised rows as flat tensors on the device, and batches cut out of them without a host loop.
+
+Padding reaches only to the longest row of a batch. Lengths are known on the host, so that cutting a
+batch never waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from harness.tasks.base import Features, IntArray
+
+
+class Batch(NamedTuple):
+    """One batch as the model takes it.
+
+    Attributes:
+        input_ids: (batch, sequence).
+        attention_mask: True where there is a token, (batch, sequence); None when nothing is padded.
+        token_type_ids: (batch, sequence), or None where the model has none.
+        labels: (batch,) or (batch, k).
+        rows: which features, (batch,), on the device.
+        tokens, padded_tokens: real tokens, and places that the batch takes.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor | None
+    token_type_ids: torch.Tensor | None
+    labels: torch.Tensor
+    rows: torch.Tensor
+    tokens: int
+    padded_tokens: int
+
+
+class TokenTable:
+    """All features of a split, put on the device once."""
+
+    def __init__(self, features: Features, device: torch.device) -> None:
+        self.device = device
+        self.pad_id = features.pad_id
+        self.lengths = features.lengths  # (features,), host
+        starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+        self._ids = self._put(np.concatenate(features.input_ids))  # (tokens,)
+        types = features.token_type_ids
+        self._types = None if types is None else self._put(np.concatenate(types))
+        self._starts = self._put(starts)
+        self._lengths = self._put(self.lengths)
+        self.labels = self._put(features.labels)
+
+    def _put(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: IntArray) -> Batch:
+        """The features `rows`, padded to the longest of them."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        tokens = int(lengths.sum())
+        chosen = self._put(rows)
+        places = torch.arange(width, device=self.device)
+        mask = places < self._lengths[chosen, None]  # (batch, sequence)
+        index = (self._starts[chosen, None] + places) * mask
+        ids = self._ids[index].long().masked_fill_(~mask, self.pad_id)
+        types = None if self._types is None else self._types[index].long() * mask
+        padded = width * len(rows)
+        return Batch(ids, None if tokens == padded else mask, types, self.labels[chosen], chosen, tokens, padded)
+
+    def by_length(self, places: int) -> Iterator[IntArray]:
+        """Rows in batches of at most `places` padded tokens, longest first; at least one row a batch."""
+        order = np.argsort(-self.lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            count = max(1, places // int(self.lengths[order[start]]))
+            yield order[start : start + count]
+            start += count

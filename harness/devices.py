@@ -1,0 +1,63 @@
+"""The device of this process: which one, which number formats it is fast at, and how it runs out of memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from harness.errors import TrialFailure
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_FAST_BF16_ON_CPU = ("avx512_bf16", "amx_bf16")
+
+
+def pick() -> torch.device:
+    """The first CUDA device that this process sees, else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def name(device: torch.device) -> str:
+    """What the record calls the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or "cpu")
+
+
+def fast_at_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are done in hardware; a flag, not a timing, so that it never varies."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(flag) for flag in _FAST_BF16_ON_CPU)
+
+
+def resolve_dtype(asked: str, device: torch.device) -> str:
+    """Turn `auto` into fp32 or bf16.
+
+    Raises:
+        TrialFailure: data, for fp16 on a CPU.
+    """
+    if asked == "fp16" and device.type != "cuda":
+        raise TrialFailure("data", "dtype: fp16 needs a CUDA device, and this is a CPU; use bf16, fp32 or auto")
+    if asked == "auto":
+        return "bf16" if fast_at_bf16(device) else "fp32"
+    return asked
+
+
+def autocast(device: torch.device, dtype: str) -> AbstractContextManager[None]:
+    """The context of a forward pass in `dtype`; the weights stay float32."""
+    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, DTYPES[dtype])
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it; the CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on the device or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -1,0 +1,145 @@
+"""A pretrained model as stages: loaded once, frozen by part, set back between trials.
+
+Where the parts lie is `architectures.py`'s knowledge, and which of them are frozen `freezing.py`'s. The
+stages `embeddings | layers | head` are module lists, from below.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.architectures import Architecture, architecture_of, describe, layer_count
+from harness.batches import Batch
+from harness.freezing import frozen
+
+
+def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -> str:
+    """SHA-256 over names, shapes and float32 bytes of the pretrained weights, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(set(state) - leave_out):
+        digest.update(f"{name}{tuple(state[name].shape)}".encode())
+        digest.update(state[name].detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch, as transformers.set_seed does."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class Encoder:
+    """One pretrained model with a task's head, on one device.
+
+    Attributes:
+        model: the transformers model that trains.
+        parameters: what and where every parameter is.
+        layers: layers that can be frozen one by one.
+        notes: what the record should say about the loading.
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self._pretrained = model.eval()
+        self.model = copy.deepcopy(model).to(device)
+        self.device = device
+        self.config = model.config
+        self.row: Architecture = architecture_of(model.config)
+        self.layers = layer_count(model.config)
+        self.fresh: frozenset[str] = model.fresh_parameters
+        self.parameters = tuple(describe(name, self.config) for name, _ in self.model.named_parameters())
+        self.weights_hash = weights_hash(model.state_dict(), self.fresh)
+        self.notes = self._notes()
+        self._stages = self._find_stages()
+
+    def _notes(self) -> tuple[str, ...]:
+        kept = [p.name for p in self.parameters if p.part == "classifier" and p.name not in self.fresh]
+        new = sorted({p.name.rsplit(".", 1)[0] for p in self.parameters if p.name in self.fresh})
+        notes = [f"freshly initialised: {', '.join(new)}"] if new else []
+        return (*notes, *([f"the classifier was loaded from the model's file: {', '.join(kept)}"] if kept else []))
+
+    def _find_stages(self) -> list[tuple[nn.Module, frozenset[str]]]:
+        """Modules of embeddings and layers, each with the names of its parameters; dropout of the head is in none."""
+        row = self.row
+        paths = [prefix.rstrip(".") for prefix in (*row.embeddings, *row.top, *row.bottom, *row.pooler, *row.head)]
+        paths += [f"{row.layers}{number}" for number in range(self.layers)]
+        modules = dict(self.model.named_modules())
+        return [
+            (modules[path], frozenset(p.name for p in self.parameters if p.name.startswith(f"{path}.")))
+            for path in paths
+            if path in modules
+        ]
+
+    def reset(self, seed: int) -> None:
+        """Back to the pretrained weights, with the head as `from_pretrained` after `set_seed(seed)` makes it."""
+        for name, parameter in self._pretrained.named_parameters():
+            parameter._is_hf_initialized = name not in self.fresh
+        for module in self._pretrained.modules():
+            module._is_hf_initialized = False
+        set_seed(seed)
+        self._pretrained.initialize_weights()  # on the CPU, so that every device starts from the same head
+        self.model.load_state_dict(self._pretrained.state_dict())
+        self.model.zero_grad(set_to_none=True)
+
+    def freeze(self, freeze: str, epoch: int, epochs: int) -> None:
+        """Fix the parameters that the strategy names for this epoch; the others train."""
+        fixed = frozen(self.parameters, freeze, epoch, epochs, self.layers)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in fixed)
+
+    def training_mode(self, frozen_mode: str) -> None:
+        """Dropout on; with frozen_mode "eval" it stays off in stages of which nothing trains."""
+        self.model.train()
+        if frozen_mode == "dropout":
+            return
+        training = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        for module, names in self._stages:
+            if names and not names & training:
+                module.eval()
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits of a batch, shape (batch, labels), in the dtype of the forward pass."""
+        arguments = {"input_ids": batch.input_ids, "attention_mask": self._mask(batch)}
+        if batch.token_type_ids is not None:
+            arguments["token_type_ids"] = batch.token_type_ids
+        logits: torch.Tensor = self.model(**arguments).logits
+        return logits
+
+    def _mask(self, batch: Batch) -> torch.Tensor | None:
+        """The mask as attention takes it: given a flat one, transformers would wait for the device to look inside."""
+        mask = batch.attention_mask
+        if mask is None:
+            return None
+        if not self.row.plain_mask:
+            return mask.long()  # DeBERTa calculates with it
+        size, width = mask.shape
+        return mask[:, None, None, :].expand(size, 1, width, width)
+
+    def count(self, names: set[str]) -> int:
+        """Number of scalars in the named parameters."""
+        return sum(parameter.numel() for name, parameter in self.model.named_parameters() if name in names)
+
+    def trained_names(self, freeze: str, epochs: int) -> list[str]:
+        """Parameters that train in the last epoch; since strategies only unfreeze, all that ever train."""
+        fixed = frozen(self.parameters, freeze, epochs, epochs, self.layers)
+        return [p.name for p in self.parameters if p.name not in fixed]
+
+    def tensors(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Copies of the named parameters, on the device."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name].detach().clone() for name in names}
+
+    def assign(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write values into the named parameters."""
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, value in tensors.items():
+                parameters[name].copy_(value)

@@ -1,0 +1,100 @@
+"""Batches to logits, logits to losses and metrics: overall and per group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.batches import TokenTable
+from harness.devices import autocast
+from harness.encoder import Encoder
+from harness.metrics import evaluate
+from harness.records import MetricValue
+from harness.tasks.base import Examples, Features, IntArray, Task
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, ready: as read, as encoded, and on the device."""
+
+    examples: Examples
+    features: Features
+    table: TokenTable
+
+
+def predict(encoder: Encoder, table: TokenTable, dtype: str, places: int) -> Logits:
+    """Logits of every feature in eval mode, shape (features, ...), float32.
+
+    The batches are sorted by length and depend on the split and `places` alone, so equal weights give
+    equal bits.
+
+    Args:
+        places: padded tokens of one batch at most.
+    """
+    encoder.model.eval()
+    found: torch.Tensor | None = None
+    with torch.inference_mode():
+        for rows in table.by_length(places):
+            batch = table.batch(rows)
+            with autocast(encoder.device, dtype):
+                logits = encoder.forward(batch).float()
+            if found is None:
+                found = logits.new_empty((len(table), *logits.shape[1:]))
+            found[batch.rows] = logits
+    if found is None:
+        return np.zeros((0, int(encoder.config.num_labels)), dtype=np.float32)
+    return found.cpu().numpy()
+
+
+def mean_loss(task: Task, logits: Logits, labels: IntArray) -> float:
+    """The task's plain mean loss, without class weights so that trials compare."""
+    return float(task.loss(torch.from_numpy(logits), torch.from_numpy(labels), None))
+
+
+def measure(
+    task: Task, split: Split, logits: Logits, name: str, positive: int | None, groups: bool = False
+) -> tuple[MetricValue, ...]:
+    """Loss and all metrics of the task's output, overall and, if asked, per group.
+
+    A metric that is not defined on these rows (NaN, such as MCC of a single class) is left out; the
+    loss is always there, finite or not.
+    """
+    predictions = np.asarray(task.decode(logits, split.features, split.examples))
+    found = []
+    for group, examples, features in _parts(split, groups):
+        values = evaluate(
+            task.output,
+            predictions[examples],
+            split.examples.labels[examples],
+            positive=positive,
+            num_labels=len(split.examples.label_names),
+        )
+        loss = mean_loss(task, logits[features], split.features.labels[features])
+        found.append(MetricValue(name, "loss", loss, group))
+        found += [MetricValue(name, metric, value, group) for metric, value in values.items() if math.isfinite(value)]
+    return tuple(found)
+
+
+def _parts(split: Split, groups: bool) -> Iterator[tuple[str, IntArray, IntArray]]:
+    """Group name, its examples and its features: all of them first, under the empty name."""
+    yield "", np.arange(len(split.examples)), np.arange(len(split.features))
+    if groups and split.examples.groups:
+        of_example = np.asarray(split.examples.groups)
+        for group in sorted(set(split.examples.groups)):
+            of_group = of_example == group
+            yield group, np.flatnonzero(of_group), np.flatnonzero(of_group[split.features.example])
+
+
+def gold_margins(logits: Logits, labels: IntArray) -> Logits:
+    """Gold logit minus the best other one, shape (rows,); NaN where the logits are."""
+    rows = np.arange(len(logits))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    return (logits[rows, labels] - others.max(axis=1)).astype(np.float32)

@@ -1,0 +1,60 @@
+"""The best epoch's model as a `from_pretrained` folder, written whole or not at all, with checksums."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from harness.checkpoints import publish
+from harness.errors import TrialFailure
+from harness.metrics import costs
+from harness.records import EpochRecord, TrialJob
+
+FOLDER = "model"
+
+
+def objective_value(job: TrialJob, records: Sequence[EpochRecord]) -> float:
+    """The trial's objective at the best or the last epoch; NaN for a cost, which is not known before the end."""
+    objective = job.objective
+    if objective.metric in costs():
+        return math.nan
+    values = {record.epoch: record.value("validation", objective.metric) for record in records}
+    best = objective.best_epoch(values)
+    if best is None:
+        return math.nan
+    return values[best] if objective.at == "best" else records[-1].value("validation", objective.metric)
+
+
+def deserves(job: TrialJob, records: Sequence[EpochRecord]) -> bool:
+    """Whether the model is worth its place: better than the worst kept one, or nothing is known against it."""
+    value = objective_value(job, records)
+    if job.keep_better_than is None or job.objective.metric in costs():
+        return True
+    return job.objective.better(value, job.keep_better_than)
+
+
+def write(folder: Path, model: Any, tokenizer: Any, label_names: Sequence[str], card: str) -> Path:
+    """Weights, configuration with label names, tokeniser and model card below a trial's folder.
+
+    Raises:
+        TrialFailure: disk, when it is full or cannot be written.
+    """
+    draft, final = folder / f".draft-{FOLDER}", folder / FOLDER
+    model.config.id2label = dict(enumerate(label_names))
+    model.config.label2id = {name: number for number, name in enumerate(label_names)}
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        (draft / "README.md").write_text(card, encoding="utf-8")
+        publish(draft, final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise TrialFailure("disk", f"the model could not be written to {final}: {error}") from error
+    return final

@@ -1,0 +1,67 @@
+"""Pretrained models as they come from the Hub or a folder: float32, known architecture, nothing of the encoder missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from harness.architectures import architecture_of, describe
+from harness.errors import SpecError
+from harness.freezing import ParameterInfo
+
+transformers.logging.set_verbosity_error()  # a missing head is normal here and said in the trial's facts
+transformers.logging.disable_progress_bar()
+
+
+def load_pretrained(
+    auto_class: Any,
+    path: str,
+    *,
+    dropout: float | None,
+    revision: str | None,
+    **settings: Any,
+) -> Any:
+    """A model of `auto_class`, float32 whatever the file holds, without code from the model's author.
+
+    Args:
+        auto_class: such as transformers.AutoModelForSequenceClassification.
+        path: Hub id or folder.
+        dropout: replaces every dropout setting; None keeps the model's own.
+        settings: further fields of the model's configuration, such as num_labels.
+
+    Returns:
+        The model on the CPU. Parameters that the file does not hold are named in `model.fresh_parameters`.
+
+    Raises:
+        SpecError: for an unsupported architecture, or when embeddings or layers are missing in the file.
+    """
+    config = transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **settings)
+    row = architecture_of(config)
+    if dropout is not None:
+        for field in row.dropouts:
+            setattr(config, field, dropout)
+    model, loading = auto_class.from_pretrained(
+        path,
+        config=config,
+        revision=revision,
+        dtype=torch.float32,
+        attn_implementation=row.attention,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,  # a head for another number of labels counts as missing
+        output_loading_info=True,
+    )
+    fresh = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
+    _refuse_holes(path, [describe(name, config) for name in sorted(fresh)])
+    model.fresh_parameters = frozenset(fresh)
+    return model
+
+
+def _refuse_holes(path: str, fresh: Sequence[ParameterInfo]) -> None:
+    holes = [p.name for p in fresh if p.part in ("embeddings", "layer")]
+    if holes:
+        raise SpecError(
+            f"model: {path} lacks {len(holes)} weights of its encoder, such as {holes[0]}; training would start from noise"
+        )

@@ -1,0 +1,63 @@
+"""One label for a text or for a pair of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from torch.nn import functional
+
+from harness.pretrained import load_pretrained
+from harness.tasks.base import Examples, Features, Task
+from harness.tasks.rows import read_classification
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from harness.spec import DataSpec
+
+
+class SequenceClassification(Task):
+    """Texts (or pairs of texts) into one of two or more classes."""
+
+    name = "sequence-classification"
+    output = "labels"
+
+    def read(self, table: pa.Table, data: DataSpec, *, split: str, label_names: tuple[str, ...] | None) -> Examples:
+        """Rows with a non-empty text and a known label; see `rows.read_classification`."""
+        return read_classification(table, data, split=split, label_names=label_names)
+
+    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Features:
+        """One feature an example; of a pair the longer text is cut first."""
+        pairs = None if examples.pairs is None else list(examples.pairs)
+        encoded = tokenizer(
+            list(examples.texts), pairs, truncation=True, max_length=max_length, return_attention_mask=False
+        )
+        types = encoded.get("token_type_ids")
+        return Features(
+            input_ids=[np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]],
+            token_type_ids=None if types is None else [np.array(row, dtype=np.int32) for row in types],
+            labels=examples.labels,
+            example=np.arange(len(examples), dtype=np.int64),
+            truncated=sum(bool(encoding.overflowing) for encoding in encoded.encodings),
+            pad_id=int(tokenizer.pad_token_id),
+        )
+
+    def model(self, path: str, num_labels: int, *, dropout: float | None, revision: str | None) -> PreTrainedModel:
+        """A model with a linear classifier on top of its summary of the text."""
+        auto_class = transformers.AutoModelForSequenceClassification
+        return load_pretrained(auto_class, path, dropout=dropout, revision=revision, num_labels=num_labels)
+
+    def loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mean cross-entropy; with class weights the weighted mean."""
+        return functional.cross_entropy(logits.float(), labels, weight=class_weights)
+
+    def decode(self, logits: npt.NDArray[np.float32], features: Features, examples: Examples) -> Any:
+        """The class with the highest logit of each example, shape (examples,)."""
+        return logits.argmax(axis=1)

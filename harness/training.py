@@ -1,0 +1,333 @@
+"""The loop: a generator of epoch records that knows no Optuna and no database.
+
+`train` yields a `Progress` after every optimiser step and an `EpochRecord` after every epoch. Whoever
+iterates may stop, save a `Snapshot` or prune in between; time spent there is not training time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from harness.batches import Batch
+from harness.devices import autocast
+from harness.divergence import Watch, refuse_non_finite
+from harness.encoder import Encoder
+from harness.evaluation import Logits, Split, gold_margins, mean_loss, measure, predict
+from harness.metrics import costs, direction
+from harness.optimization import adamw, parameter_groups, schedule, set_learning_rate, warmup_steps
+from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
+from harness.records import EpochRecord, MetricValue, Objective, Progress, SpeedWindow, TrialConfig
+from harness.streams import derive, epoch_order
+from harness.tasks.base import IntArray, Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the loop reads: what to train, on what, how, and what counts as best.
+
+    Attributes:
+        config: after every fallback; `dtype` below is what its dtype became.
+        probe: fixed training rows that are evaluated as validation rows are.
+        positive: class id of binary F1, precision and recall; None beyond two classes.
+        evaluation_places: padded tokens of an evaluation batch at most.
+    """
+
+    task: Task
+    encoder: Encoder
+    config: TrialConfig
+    seed: int
+    train: Split
+    probe: Split
+    validation: Split
+    objective: Objective
+    positive: int | None
+    dtype: str
+    evaluation_places: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch; the last one may have fewer rows."""
+        return math.ceil(len(self.train.features) / self.config.effective_batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole trial."""
+        return self.steps_per_epoch * self.config.epochs
+
+    @property
+    def selection(self) -> Objective:
+        """What picks the best epoch: the objective, or the validation loss where the objective is a cost."""
+        return Objective() if self.objective.metric in costs() else self.objective
+
+    def class_weights(self) -> torch.Tensor | None:
+        """Inverse class frequency of the training rows, mean 1 over the rows, shape (labels,)."""
+        if self.config.class_weights == "none":
+            return None
+        counts = np.bincount(self.train.features.labels, minlength=len(self.train.examples.label_names))
+        weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return torch.from_numpy(weights.astype(np.float32)).to(self.encoder.device)
+
+
+@dataclass
+class Best:
+    """The best epoch so far and the weights that it trained, by name."""
+
+    epoch: int
+    tensors: dict[str, torch.Tensor]
+
+
+@dataclass
+class Running:
+    """The epoch at hand: how far it is, and what its steps have left behind.
+
+    Attributes:
+        step: optimiser steps done in this epoch.
+        logits: training-pass logits of every feature, NaN where not seen yet.
+        seconds, saving: training and away time before an interruption.
+    """
+
+    epoch: int
+    logits: torch.Tensor
+    step: int = 0
+    seconds: float = 0.0
+    saving: float = 0.0
+    windows: tuple[SpeedWindow, ...] = ()
+
+
+@dataclass
+class State:
+    """What a checkpoint has to bring back, besides the model's weights.
+
+    Attributes:
+        running: None between two epochs.
+        stopped: why training ended before its last epoch, in words.
+    """
+
+    optimizer: torch.optim.AdamW
+    names: list[str]
+    scaler: torch.amp.GradScaler
+    records: list[EpochRecord] = field(default_factory=list)
+    best: Best | None = None
+    running: Running | None = None
+    stopped: str = ""
+
+
+def prepare(plan: Plan) -> State:
+    """A fresh state; the encoder is set back to its pretrained weights and the seed's head."""
+    encoder, config = plan.encoder, plan.config
+    encoder.reset(plan.seed)
+    trained = encoder.trained_names(config.freeze, config.epochs)
+    groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
+    names = [name for group in groups for name in group["names"]]
+    scaler = torch.amp.GradScaler(encoder.device.type, enabled=plan.dtype == "fp16")
+    return State(adamw(groups), names, scaler)
+
+
+def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
+    """Train from where `state` stands to the last epoch, or until early stopping.
+
+    Raises:
+        TrialFailure: diverged, at the first loss, gradient or evaluation that is not finite.
+    """
+    weights = plan.class_weights()
+    while not finished(plan, state):
+        if state.running is None:
+            state.running = _open_epoch(plan, len(state.records) + 1)
+        running = state.running
+        plan.encoder.freeze(plan.config.freeze, running.epoch, plan.config.epochs)
+        memory, load = MemoryPeak(plan.encoder.device), Load()
+        yield from _training_pass(plan, state, running, weights)
+        record, predictions = _evaluate(plan, running)
+        record = replace(record, load=load.read(), peak_memory_bytes=memory.read(), logits=predictions)
+        state.running = None
+        state.records.append(record)
+        began = time.perf_counter()
+        _keep_best(plan, state)
+        state.records[-1] = replace(record, save_seconds=record.save_seconds + time.perf_counter() - began)
+        state.stopped = early_stop(plan.config, state.records)
+        yield state.records[-1]
+
+
+def finished(plan: Plan, state: State) -> bool:
+    """Whether all epochs are done or early stopping has spoken."""
+    return bool(state.stopped) or len(state.records) >= plan.config.epochs
+
+
+def _open_epoch(plan: Plan, epoch: int) -> Running:
+    shape = (len(plan.train.features), len(plan.train.examples.label_names))
+    return Running(epoch, torch.full(shape, math.nan, device=plan.encoder.device))
+
+
+# --- the training pass -----------------------------------------------------------------------------
+
+
+def _training_pass(
+    plan: Plan, state: State, running: Running, weights: torch.Tensor | None
+) -> Iterator[Progress | EpochRecord]:
+    """The rest of the epoch's optimiser steps, with a `Progress` after each."""
+    config, size = plan.config, plan.config.effective_batch_size
+    order = epoch_order(len(plan.train.features), plan.seed, running.epoch)
+    plan.encoder.training_mode(config.frozen_mode)
+    watch = Watch(plan.encoder.device, running.epoch, running.step, gradients=plan.dtype != "fp16")
+    first = running.epoch == 1 or running.step > 0
+    clock = Stopwatch(plan.encoder.device, plan.steps_per_epoch - running.step, warm_up=first)
+    done_before = (running.seconds, running.saving, running.windows)
+    while running.step < plan.steps_per_epoch:
+        rows = order[running.step * size : (running.step + 1) * size]
+        step = (running.epoch - 1) * plan.steps_per_epoch + running.step
+        tokens, padded = _optimiser_step(plan, state, running, rows, step, weights, watch)
+        running.step += 1
+        clock.step(len(rows), tokens, padded)
+        left = time.perf_counter()
+        running.seconds, running.saving, running.windows = _account(done_before, clock, left)
+        yield Progress(running.epoch, step + 1, plan.total_steps)
+        clock.away(time.perf_counter() - left)
+    watch.look()
+    seconds = clock.stop()
+    running.seconds = done_before[0] + seconds
+    running.saving = done_before[1] + clock.away_seconds
+    running.windows = (*done_before[2], *clock.windows)
+
+
+def _account(
+    before: tuple[float, float, tuple[SpeedWindow, ...]], clock: Stopwatch, now: float
+) -> tuple[float, float, tuple[SpeedWindow, ...]]:
+    """Seconds of training, seconds away and windows of this epoch until now, earlier processes included."""
+    return before[0] + clock.elapsed(now), before[1] + clock.away_seconds, (*before[2], *clock.windows)
+
+
+def _optimiser_step(
+    plan: Plan,
+    state: State,
+    running: Running,
+    rows: IntArray,
+    step: int,
+    weights: torch.Tensor | None,
+    watch: Watch,
+) -> tuple[int, int]:
+    """One step of the optimiser over one effective batch.
+
+    Returns:
+        Real and padded tokens of the batch.
+    """
+    config, encoder = plan.config, plan.encoder
+    torch.manual_seed(derive(plan.seed, "dropout", step))
+    mass = _mass(plan, rows, weights)
+    loss = torch.zeros((), device=encoder.device)
+    tokens = padded = 0
+    for start in range(0, len(rows), config.batch_size):
+        micro = rows[start : start + config.batch_size]
+        batch = plan.train.table.batch(micro)
+        part = _loss(plan, running, batch, weights) * (_mass(plan, micro, weights) / mass)
+        state.scaler.scale(part).backward()
+        loss += part.detach()
+        tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
+    norm = _clip(plan, state)
+    set_learning_rate(state.optimizer, _rate(plan, step))
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    watch.add(loss, norm)
+    return tokens, padded
+
+
+def _loss(plan: Plan, running: Running, batch: Batch, weights: torch.Tensor | None) -> torch.Tensor:
+    with autocast(plan.encoder.device, plan.dtype):
+        logits = plan.encoder.forward(batch)
+    running.logits[batch.rows] = logits.detach().float()
+    return plan.task.loss(logits, batch.labels, weights)
+
+
+def _mass(plan: Plan, rows: IntArray, weights: torch.Tensor | None) -> float:
+    """What a mean over these rows divides by, so that accumulated batches weigh as one large batch does."""
+    if weights is None:
+        return float(len(rows))
+    return float(weights.cpu().numpy()[plan.train.features.labels[rows]].sum())
+
+
+def _clip(plan: Plan, state: State) -> torch.Tensor:
+    """Clip the gradients; returns their norm before, which is not finite as soon as one of them is not."""
+    state.scaler.unscale_(state.optimizer)
+    parameters = [p for p in plan.encoder.model.parameters() if p.grad is not None]
+    limit = plan.config.max_grad_norm
+    if limit is None:
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return torch.nn.utils.clip_grad_norm_(parameters, limit)
+
+
+def _rate(plan: Plan, step: int) -> float:
+    """Learning rate of the top parameter group at a step counted from 0."""
+    config, total = plan.config, plan.total_steps
+    return config.learning_rate * schedule(config.lr_schedule, step, warmup_steps(config.warmup, total), total)
+
+
+# --- after the pass --------------------------------------------------------------------------------
+
+
+def _evaluate(plan: Plan, running: Running) -> tuple[EpochRecord, Logits]:
+    """Metrics of the training pass, of the probe and of the validation rows."""
+    began = time.perf_counter()
+    passed = running.logits.cpu().numpy()
+    metrics = list(_pass_metrics(plan, passed))
+    probe = predict(plan.encoder, plan.probe.table, plan.dtype, plan.evaluation_places)
+    metrics += measure(plan.task, plan.probe, probe, "probe", plan.positive)
+    validation_began = time.perf_counter()
+    validation = predict(plan.encoder, plan.validation.table, plan.dtype, plan.evaluation_places)
+    validation_seconds = time.perf_counter() - validation_began
+    metrics += measure(plan.task, plan.validation, validation, "validation", plan.positive, groups=True)
+    refuse_non_finite(metrics, running.epoch)
+    record = EpochRecord(
+        epoch=running.epoch,
+        steps=running.epoch * plan.steps_per_epoch,
+        learning_rate=_rate(plan, running.epoch * plan.steps_per_epoch - 1),
+        metrics=tuple(metrics),
+        train_seconds=running.seconds,
+        evaluate_seconds=time.perf_counter() - began,
+        save_seconds=running.saving,
+        validation_seconds=validation_seconds,
+        evaluated_samples=len(plan.validation.examples),
+        windows=running.windows,
+        flops=_flops(plan),
+        margins=gold_margins(passed, plan.train.features.labels),
+    )
+    return record, validation
+
+
+def _pass_metrics(plan: Plan, logits: Logits) -> Iterator[MetricValue]:
+    """Plain mean loss and accuracy of the training pass, as the weights were at each step, dropout on."""
+    labels = plan.train.features.labels
+    yield MetricValue("train", "loss", mean_loss(plan.task, logits, labels))
+    yield MetricValue("train", "accuracy", float((logits.argmax(axis=1) == labels).mean()))
+
+
+def _flops(plan: Plan) -> float:
+    trained = {name for name, parameter in plan.encoder.model.named_parameters() if parameter.requires_grad}
+    return training_flops(plan.encoder.config, plan.encoder.parameters, trained, plan.train.table.lengths)
+
+
+def _keep_best(plan: Plan, state: State) -> None:
+    """Copy the trained weights when the newest epoch is the best."""
+    selection = plan.selection
+    values = {record.epoch: record.value("validation", selection.metric) for record in state.records}
+    best = selection.best_epoch(values)
+    if best == state.records[-1].epoch:
+        state.best = Best(best, plan.encoder.tensors(state.names))
+
+
+def early_stop(config: TrialConfig, records: Sequence[EpochRecord]) -> str:
+    """Why to stop now, in words; empty to go on. A pure function of the records, so that resuming agrees."""
+    rule = config.early_stopping
+    if rule is None:
+        return ""
+    better = Objective(rule.metric, direction(rule.metric))
+    best = better.best_epoch({record.epoch: record.value("validation", rule.metric) for record in records})
+    last = records[-1].epoch
+    if best is None or last - best < rule.patience or last >= config.epochs:
+        return ""
+    return f"{rule.metric} has not improved for {rule.patience} epochs after epoch {best}"

@@ -1,0 +1,327 @@
+"""One trial: configuration -> data -> encoder -> training, with checkpoints, fallbacks and a kept model.
+
+Every way in which a trial can end becomes a `TrialOutcome`; the worker goes on to the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import math
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from harness import checkpoints, devices, kept_models, model_card, snapshots, training
+from harness.data import Splits
+from harness.encoder import Encoder
+from harness.errors import HarnessError, TrialFailure
+from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
+from harness.tasks import base as tasks
+from harness.tasks.base import Task
+from harness.training import Plan, State
+from harness.warm import Encoded, Warm, first_rows, folder_of, on_device, probe_rows, revision_of
+
+__all__ = ["Control", "Warm", "run"]
+
+Event = TrialFacts | Progress | EpochRecord | Incident | TrialOutcome
+
+PROGRESS_SECONDS = 1.0
+EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
+
+
+@dataclass
+class Control:
+    """What the owner of a trial may ask for while it runs.
+
+    Attributes:
+        interrupted: asked after every step; True writes a checkpoint and ends the trial as waiting.
+        prune: set it after an `EpochRecord`; the trial then ends as pruned.
+    """
+
+    interrupted: Callable[[], bool] = lambda: False
+    prune: bool = False
+
+
+@dataclass
+class Attempt:
+    """One try at a trial: what was asked, what is really done, and where the time went."""
+
+    job: TrialJob
+    warm: Warm
+    control: Control
+    config: TrialConfig
+    halvings: int = 0
+    began: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("load", "tokenise", "save", "before"), 0.0))
+
+    def spend(self, phase: str, since: float) -> None:
+        """Book the time since a reading of time.perf_counter."""
+        self.seconds[phase] += time.perf_counter() - since
+
+    def total(self) -> float:
+        """Seconds of the trial until now, those before an interruption included."""
+        return self.seconds["before"] + time.perf_counter() - self.began
+
+
+def run(job: TrialJob, warm: Warm, control: Control) -> Iterator[Event]:
+    """Run one trial; the last event, and only the last, is its `TrialOutcome`.
+
+    A trial with a checkpoint goes on from it, and first repeats the records of all epochs that the
+    checkpoint holds. One that runs out of memory starts again with smaller batches.
+    """
+    attempt = Attempt(job, warm, control, job.config)
+    try:
+        yield from _until_it_fits(attempt)
+    except TrialFailure as failure:
+        yield _failed(attempt, failure.reason, failure)
+    except HarnessError as error:
+        yield _failed(attempt, "data", error)
+    except OSError as error:
+        yield _failed(attempt, "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "crashed", error)
+    except Exception as error:  # the night goes on; the traceback is in the record
+        yield _failed(attempt, "crashed", error)
+
+
+def _failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
+    shown = "".join(traceback.format_exception(error)) if reason == "crashed" else ""
+    message = str(error) if isinstance(error, TrialFailure | HarnessError) else f"{type(error).__name__}: {error}"
+    seconds = {"total": attempt.total(), **{name: attempt.seconds[name] for name in ("load", "tokenise", "save")}}
+    return TrialOutcome("failed", reason, message, shown, seconds=seconds)
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+
+def _until_it_fits(attempt: Attempt) -> Iterator[Event]:
+    """Try with smaller and smaller batches; the rows of an optimiser step stay the same."""
+    while True:
+        try:
+            yield from _once(attempt)
+            return
+        except Exception as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
+        incident = _shrink(attempt, message)  # outside of except: the traceback would hold on to the tensors
+        attempt.warm.forget()
+        gc.collect()
+        if attempt.warm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        checkpoints.clear(folder_of(attempt.job))
+        yield incident
+
+
+def _shrink(attempt: Attempt, message: str) -> Incident:
+    config = attempt.config
+    smaller = smaller_batches(config)
+    if smaller is None:
+        raise TrialFailure("oom", f"out of memory with batches of one row of {config.max_length} tokens: {message}")
+    attempt.config, attempt.halvings = smaller, attempt.halvings + 1
+    words = f"out of memory with batch_size {config.batch_size}; from the beginning with {smaller.batch_size}"
+    return Incident(
+        "oom",
+        f"{words} x {smaller.gradient_accumulation} accumulated",
+        {
+            "error": message,
+            "batch_size": [config.batch_size, smaller.batch_size],
+            "gradient_accumulation": [config.gradient_accumulation, smaller.gradient_accumulation],
+        },
+    )
+
+
+def smaller_batches(config: TrialConfig) -> TrialConfig | None:
+    """The same effective batch in smaller parts: the largest divisor of batch_size that is at most its half."""
+    size = config.batch_size
+    if size == 1:
+        return None
+    half = next(part for part in range(size // 2, 0, -1) if size % part == 0)
+    return replace(config, batch_size=half, gradient_accumulation=config.gradient_accumulation * (size // half))
+
+
+# --- one try ---------------------------------------------------------------------------------------
+
+
+def _once(attempt: Attempt) -> Iterator[Event]:
+    """Load, resume or begin, train, keep."""
+    folder = folder_of(attempt.job)
+    loaded = _load(attempt)
+    found = checkpoints.find(folder, loaded.identity)
+    yield from found.incidents
+    if found.snapshot is not None:
+        _take_over(attempt, found.snapshot)
+    plan = _plan(attempt, loaded)
+    facts = _facts(plan, loaded)
+    yield facts
+    state = training.prepare(plan)
+    if found.snapshot is not None:
+        snapshots.restore(plan, state, found.snapshot)
+        yield from list(state.records)
+    interrupted = yield from _train(attempt, loaded, plan, state)
+    if interrupted:
+        yield TrialOutcome("waiting", message="interrupted; a checkpoint was written", seconds=_seconds(attempt, state))
+        return
+    model_folder = _keep(attempt, loaded, plan, facts, state)
+    checkpoints.clear(folder)
+    yield TrialOutcome(
+        "pruned" if attempt.control.prune else "complete",
+        stopped_early=state.stopped,
+        seconds=_seconds(attempt, state),
+        model_folder=model_folder,
+    )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the warm state gave for this trial; `identity` is what a checkpoint has to agree with."""
+
+    task: Task
+    encoder: Encoder
+    splits: Splits
+    train: Encoded
+    probe: Encoded
+    validation: Encoded
+    identity: Mapping[str, Any]
+
+
+def _load(attempt: Attempt) -> Loaded:
+    """Data, tokens and model, from the warm state where it has them."""
+    job, warm = attempt.job, attempt.warm
+    began = time.perf_counter()
+    task = tasks.load(job.task)
+    splits = warm.splits(job, task)
+    encoder = warm.encoder(task, job.config, len(splits.label_names))
+    attempt.spend("load", began)
+    began = time.perf_counter()
+    source = f"{splits.fingerprint}/{job.fold}"
+    all_rows = warm.encoded(task, job.config, "train", splits.train, source)
+    train = first_rows(all_rows, job.config.train)
+    validation = warm.encoded(task, job.config, "validation", splits.validation, source)
+    probe = probe_rows(train, len(splits.validation), job.data_seed)
+    attempt.spend("tokenise", began)
+    identity = {
+        "configuration": job.config.fingerprint,
+        "seed": job.seed,
+        "fold": job.fold,
+        "data": splits.fingerprint,
+        "weights": encoder.weights_hash,
+    }
+    return Loaded(task, encoder, splits, train, probe, validation, identity)
+
+
+def _plan(attempt: Attempt, loaded: Loaded) -> Plan:
+    device = attempt.warm.device
+    return Plan(
+        task=loaded.task,
+        encoder=loaded.encoder,
+        config=attempt.config,
+        seed=attempt.job.seed,
+        train=on_device(loaded.train, device),
+        probe=on_device(loaded.probe, device),
+        validation=on_device(loaded.validation, device),
+        objective=attempt.job.objective,
+        positive=loaded.splits.positive,
+        dtype=devices.resolve_dtype(attempt.config.dtype, device),
+        evaluation_places=EVALUATION_PLACES[device.type] >> attempt.halvings,
+    )
+
+
+def _facts(plan: Plan, loaded: Loaded) -> TrialFacts:
+    encoder, config = plan.encoder, plan.config
+    trained = set(encoder.trained_names(config.freeze, config.epochs))
+    return TrialFacts(
+        config=config,
+        device=devices.name(encoder.device),
+        dtype=plan.dtype,
+        attention=str(encoder.config._attn_implementation),
+        threads=torch.get_num_threads(),
+        total_steps=plan.total_steps,
+        train_rows=len(loaded.train.examples),
+        validation_rows=len(loaded.validation.examples),
+        data_fingerprint=loaded.splits.fingerprint,
+        model_revision=revision_of(encoder),
+        weights_hash=encoder.weights_hash,
+        total_parameters=encoder.count({p.name for p in encoder.parameters}),
+        trainable_parameters=encoder.count(trained),
+        truncated={"train": loaded.train.features.truncated, "validation": loaded.validation.features.truncated},
+        notes=encoder.notes,
+    )
+
+
+def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Generator[Event, None, bool]:
+    """Pass records and now and then the progress on; checkpoint when it is time. True when interrupted."""
+    told, saved = -math.inf, time.perf_counter()
+    if attempt.control.prune:
+        return False
+    for event in training.train(plan, state):
+        now = time.perf_counter()
+        if isinstance(event, EpochRecord) or now - told >= PROGRESS_SECONDS:
+            told = now
+            yield event
+        if attempt.control.prune:
+            return False
+        done = training.finished(plan, state)
+        interrupted = attempt.control.interrupted() and not done
+        if interrupted or (now - saved >= attempt.job.checkpoint_seconds and not done):
+            _checkpoint(attempt, loaded, plan, state)
+            saved = time.perf_counter()
+        if interrupted:
+            return True
+    return False
+
+
+# --- checkpoints and the kept model -----------------------------------------------------------------
+
+
+def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> None:
+    began = time.perf_counter()
+    document, tensors = snapshots.capture(plan, state)
+    document |= {
+        "config": attempt.config.as_dict(),
+        "halvings": attempt.halvings,
+        "seconds": {**attempt.seconds, "before": attempt.total()},
+    }
+    checkpoints.save(folder_of(attempt.job), loaded.identity, snapshots.Snapshot(document, tensors))
+    if state.running is None:
+        attempt.spend("save", began)  # within an epoch its record books the time
+
+
+def _take_over(attempt: Attempt, snapshot: snapshots.Snapshot) -> None:
+    """Go on with the batches and the clock of the interrupted process."""
+    document = snapshot.document
+    attempt.config = TrialConfig.from_dict(document["config"])
+    attempt.halvings = document["halvings"]
+    for phase, seconds in document["seconds"].items():
+        attempt.seconds[phase] += seconds
+
+
+def _keep(attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state: State) -> str | None:
+    """Write the best epoch's model if this trial deserves it; its folder's name."""
+    job = attempt.job
+    if state.best is None or not job.keep or not kept_models.deserves(job, state.records):
+        return None
+    began = time.perf_counter()
+    names = loaded.splits.label_names
+    card = model_card.render(job, facts, state.records, state.best.epoch, names)
+    plan.encoder.assign(state.best.tensors)
+    tokenizer = attempt.warm.tokenizer(job.config.model)
+    kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)
+    attempt.spend("save", began)
+    return kept_models.FOLDER
+
+
+def _seconds(attempt: Attempt, state: State) -> dict[str, float]:
+    """Wall clock by phase. An epoch that was not finished counts with its training so far."""
+    records, running = state.records, state.running
+    return {
+        "load": attempt.seconds["load"],
+        "tokenise": attempt.seconds["tokenise"],
+        "train": sum(record.train_seconds for record in records) + (running.seconds if running else 0.0),
+        "evaluate": sum(record.evaluate_seconds for record in records),
+        "save": attempt.seconds["save"] + sum(record.save_seconds for record in records),
+        "total": attempt.total(),
+    }

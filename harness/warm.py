@@ -1,0 +1,177 @@
+"""What a worker keeps between trials: data, tokenised features, tokenisers, models. Bounded, oldest out first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import transformers
+
+from harness import data
+from harness.architectures import max_positions
+from harness.batches import TokenTable
+from harness.builtin.tiny import resolve_model
+from harness.devices import pick
+from harness.encoder import Encoder
+from harness.errors import TrialFailure
+from harness.evaluation import Split
+from harness.records import TrialConfig, TrialJob, canonical_json
+from harness.spec import DataSpec
+from harness.streams import permutation
+from harness.tasks.base import Examples, Features, IntArray, Task
+
+PROBE_ROWS = 512
+
+Value = TypeVar("Value")
+
+
+class Shelf(Generic[Value]):
+    """The last few values by key."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of that key, made when it is not there; the oldest one makes room first."""
+        if key not in self._values:
+            while len(self._values) >= self._places:
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+
+class Encoded(NamedTuple):
+    """One split as read and as encoded."""
+
+    examples: Examples
+    features: Features
+
+
+class Warm:
+    """The warm state of one process: what one trial has loaded, the next one need not."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device or pick()
+        self._splits: Shelf[data.Splits] = Shelf(2)
+        self._encoded: Shelf[Encoded] = Shelf(8)
+        self._tokenizers: Shelf[Any] = Shelf(4)
+        self._encoders: Shelf[Encoder] = Shelf(1)
+
+    def splits(self, job: TrialJob, task: Task) -> data.Splits:
+        """The job's data, of its fold where it has one."""
+        spec = DataSpec.model_validate(dict(job.data))
+        key = (task.name, canonical_json(job.data), job.data_seed)
+        splits = self._splits.get(key, lambda: data.load(spec, task, job.data_seed))
+        if job.fold is None:
+            return splits
+        if spec.folds is None:
+            raise TrialFailure("data", f"fold {job.fold} was asked for, but data.folds is not set")
+        return data.fold(splits, job.fold, spec.folds, job.data_seed)
+
+    def tokenizer(self, model: str) -> Any:
+        """The model's own tokeniser."""
+        path = resolve_model(model)
+        return self._tokenizers.get(
+            path, lambda: transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        )
+
+    def encoder(self, task: Task, config: TrialConfig, num_labels: int) -> Encoder:
+        """The model with a head for so many labels; `Encoder.reset` sets it back.
+
+        Raises:
+            TrialFailure: data, when max_length is more than the model can take.
+        """
+        path = resolve_model(config.model)
+        key = (task.name, path, num_labels, config.dropout)
+
+        def make() -> Encoder:
+            model = task.model(path, num_labels, dropout=config.dropout, revision=None)
+            return Encoder(model, self.device)
+
+        encoder = self._encoders.get(key, make)
+        limit = max_positions(encoder.config)
+        if config.max_length > limit:
+            words = f"max_length {config.max_length} is more than {config.model} can take; at most {limit}"
+            raise TrialFailure("data", words)
+        return encoder
+
+    def encoded(self, task: Task, config: TrialConfig, name: str, examples: Examples, identity: str) -> Encoded:
+        """All rows of a split, tokenised once for each model and max_length."""
+        key = (task.name, identity, name, resolve_model(config.model), config.max_length)
+        return self._encoded.get(
+            key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(config.model), config.max_length))
+        )
+
+    def forget(self) -> None:
+        """Drop models and features, after memory ran out."""
+        self._encoders.clear()
+        self._encoded.clear()
+
+
+def on_device(encoded: Encoded, device: torch.device) -> Split:
+    """Put a split's tensors on the device."""
+    return Split(encoded.examples, encoded.features, TokenTable(encoded.features, device))
+
+
+def revision_of(encoder: Encoder) -> str | None:
+    """The Hub's commit of the model; None for a folder."""
+    found = getattr(encoder.config, "_commit_hash", None)
+    return str(found) if found else None
+
+
+def first_rows(encoded: Encoded, count: int | None) -> Encoded:
+    """The first `count` examples; None means all.
+
+    Raises:
+        TrialFailure: data, when there are fewer.
+    """
+    available = len(encoded.examples)
+    if count is None or count == available:
+        return encoded
+    if count > available:
+        raise TrialFailure("data", f"train: {count} rows were asked for, data.train has {available}")
+    return take(encoded, np.arange(count, dtype=np.int64))
+
+
+def probe_rows(encoded: Encoded, validation_rows: int, seed: int) -> Encoded:
+    """A fixed sample of training rows: as many as there are validation rows, at most 512; the same for a whole study."""
+    count = min(len(encoded.examples), validation_rows, PROBE_ROWS)
+    return take(encoded, np.sort(permutation(len(encoded.examples), seed, "probe")[:count]))
+
+
+def take(encoded: Encoded, index: IntArray) -> Encoded:
+    """The examples at `index`, in that order, with their features."""
+    features = encoded.features
+    place = np.full(len(encoded.examples), -1, dtype=np.int64)
+    place[index] = np.arange(len(index))
+    chosen = np.flatnonzero(place[features.example] >= 0)
+    chosen = chosen[np.argsort(place[features.example[chosen]], kind="stable")]
+    types = features.token_type_ids
+    return Encoded(
+        encoded.examples.take(index),
+        Features(
+            input_ids=[features.input_ids[i] for i in chosen],
+            token_type_ids=None if types is None else [types[i] for i in chosen],
+            labels=features.labels[chosen],
+            example=place[features.example[chosen]],
+            truncated=features.truncated,
+            pad_id=features.pad_id,
+        ),
+    )
+
+
+def folder_of(job: TrialJob) -> Path:
+    """The trial's own folder, made when it is not there."""
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
