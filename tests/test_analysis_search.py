@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -86,6 +88,20 @@ def test_in_noise_few_parameters_are_called_important():
 
 def test_importance_is_the_same_every_time():
     assert importance(searched(12)).frame.equals(importance(searched(12)).frame)
+
+
+def test_asking_for_importance_says_nothing_on_the_terminal_and_leaves_optuna_as_it_was():
+    said: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = said.append
+    before = optuna.logging.get_verbosity()
+    logging.getLogger("optuna").addHandler(listener)
+    try:
+        importance(searched(12))
+    finally:
+        logging.getLogger("optuna").removeHandler(listener)
+    assert said == []
+    assert optuna.logging.get_verbosity() == before
 
 
 def test_too_few_trials_say_nothing_and_the_number_needed_is_named():

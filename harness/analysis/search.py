@@ -6,8 +6,8 @@ same trial? It says nothing of other seeds; confirming does.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,11 +99,23 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     if np.ptp(target) == 0:
         return nothing(IMPORTANCE, "every complete trial has the same objective")
     rng = np.random.default_rng(seed)
-    shares = _shares(done, names, target, seed)
-    chance = np.max([_shares(done, names, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
+    with _silent_optuna():
+        shares = _shares(done, names, target, seed)
+        chance = np.max([_shares(done, names, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
     frame = pd.DataFrame({"parameter": names, "importance": shares, "by_chance": chance, "clear": shares > chance})
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     return Answer(frame, f"fANOVA on {len(done)} complete trials; by_chance from {SHUFFLES} shuffles")
+
+
+@contextmanager
+def _silent_optuna() -> Iterator[None]:
+    """Optuna says a line for each study made, and the studies here live for a moment only."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _shares(done: pd.DataFrame, names: list[str], target: Floats, seed: int) -> Floats:
@@ -114,10 +126,8 @@ def _shares(done: pd.DataFrame, names: list[str], target: Floats, seed: int) -> 
     for row, value in enumerate(target):
         given = {name: columns[name][row] for name in names}
         study.add_trial(optuna.create_trial(value=float(value), params=given, distributions=space))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = FanovaImportanceEvaluator(n_trees=32, max_depth=16, seed=seed)
-        found = get_param_importances(study, evaluator=evaluator, params=names)
+    evaluator = FanovaImportanceEvaluator(n_trees=32, max_depth=16, seed=seed)
+    found = get_param_importances(study, evaluator=evaluator, params=names)
     return np.array([found[name] for name in names])
 
 
