@@ -65,7 +65,8 @@ def quasi_random(space: Mapping[str, Choice | Range], seed: int, index: int) -> 
     References: Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998
     """
     engine = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=seed)
-    engine.fast_forward(index)
+    if index:
+        engine.fast_forward(index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # balance wants powers of two; one point at a time is the use here
         unit = engine.random(1)[0]

@@ -65,7 +65,9 @@ class Worker:
         except HarnessError as error:
             self.connection.send(Message(None, JobFailed(type(error).__name__, str(error))))
         except Exception as error:  # the coordinator shows it with its traceback and ends
-            self.connection.send(Message(None, JobFailed("", f"{type(error).__name__}: {error}", traceback.format_exc())))
+            self.connection.send(
+                Message(None, JobFailed("", f"{type(error).__name__}: {error}", traceback.format_exc()))
+            )
         else:
             self.connection.send(Message(None, answer))
 

@@ -1,0 +1,102 @@
+"""Real nights for tests: the command line in a process of its own, on the built-in data and model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STUDY = """
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", rows: 160, validation: 40}
+fixed: {max_length: 24, batch_size: 8, dtype: fp32}
+configurations:
+  - {epochs: 2, learning_rate: 1e-3}
+  - {epochs: 12, learning_rate: 5e-4}
+  - {epochs: 2, learning_rate: 2e-4, freeze: top-2}
+objective: accuracy
+keep: 2
+"""
+
+
+class Night:
+    """A folder with a study file and its database."""
+
+    def __init__(self, folder: Path, text: str = STUDY) -> None:
+        self.folder = folder
+        self.file = folder / "night.yaml"
+        self.file.write_text(text)
+        self.db = folder / "results.db"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`harness ARGUMENTS` in the background; two nights compute the same with one thread each."""
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "harness", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def harness(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of `harness ARGUMENTS`."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
+
+    def run(self, *more: str) -> tuple[int, str]:
+        """`harness run` on the study file, on two workers' share of the threads so that runs compare."""
+        return self.harness("run", "night.yaml", *more)
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Rows of a query, read from the file as any program would."""
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+
+    def wait_for(self, process: subprocess.Popen[str], seen: Callable[[], bool], seconds: float = 120) -> None:
+        """Poll until something is true of the database."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise AssertionError(f"ended too early with {process.returncode}:\n{process.communicate()[0]}")
+            if self.db.exists() and seen():
+                return
+            time.sleep(0.02)
+        process.kill()
+        raise AssertionError("it never happened")
+
+    def epochs_of(self, number: int) -> int:
+        """Committed epochs of a trial."""
+        query = "SELECT count(*) FROM harness_epoch WHERE study = 'night' AND trial = ?"
+        return int(self.rows(query, number)[0][0])
+
+    def curves(self) -> list[Any]:
+        """Everything that must not depend on interruptions: metrics of all epochs, in order."""
+        return self.rows(
+            "SELECT t.number, m.epoch, m.split, m.name, m.grp, m.value FROM harness_metric m "
+            "JOIN harness_trial t ON t.id = m.trial_id ORDER BY 1, 2, 3, 4, 5"
+        )
+
+
+def worker_of(coordinator: int) -> int:
+    """Process id of the worker that a coordinator started."""
+    children = Path(f"/proc/{coordinator}/task/{coordinator}/children").read_text().split()
+    workers = [int(pid) for pid in children if b"harness.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 1
+    return workers[0]
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> int:
+    """Send a signal and wait; the exit code."""
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
