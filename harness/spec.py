@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,23 +24,16 @@ from harness.study_file.cross_checks import study_faults
 from harness.study_file.explanations import explain, keys_at
 from harness.study_file.overrides import apply
 from harness.study_file.search_space import Choice as Choice
-from harness.study_file.search_space import (
-    Configuration,
-    Fixed,
-    Search,
-    Section,
-    as_mapping,
-    listed_values,
-    model_name,
-)
 from harness.study_file.search_space import Range as Range
+from harness.study_file.search_space import Search, as_mapping, listed_values
+from harness.study_file.sections import PRUNER_OPTIONS, ObjectiveField, Seed, bare_word, checked, mapping_of, study_name
 from harness.study_file.sections import BudgetSpec as BudgetSpec
 from harness.study_file.sections import ConfirmSpec as ConfirmSpec
 from harness.study_file.sections import DataSpec as DataSpec
-from harness.study_file.sections import ObjectiveField, Seed, bare_word, checked, mapping_of, study_name
 from harness.study_file.sections import PrunerSpec as PrunerSpec
 from harness.study_file.sections import SplitSpec as SplitSpec
 from harness.study_file.template import init_template as init_template
+from harness.study_file.values import Configuration, Fixed, Section, model_name
 from harness.yaml_reader import MAX_BYTES, Document, read_yaml, write_yaml
 from harness.yaml_reader import Path as KeyPath
 
@@ -62,7 +56,9 @@ class StudySpec(Section):
         default_factory=dict, description="hyperparameters that all trials share"
     )
     configurations: list[Annotated[Values, as_mapping(Configuration)]] = Field(
-        default_factory=list, description="trials to run first, as written; what they leave out is fixed"
+        default_factory=list,
+        max_length=10_000,
+        description="trials to run first, as written; what they leave out is fixed",
     )
     search: Annotated[Mapping[str, Choice | Range], as_mapping(Search)] = Field(
         default_factory=dict, description="hyperparameters to search: a list of values, or {low, high, log, step}"
@@ -79,7 +75,7 @@ class StudySpec(Section):
     sampler: Annotated[Literal["tpe", "random", "grid", "gp", "qmc"], BeforeValidator(bare_word)] = Field(
         default="tpe", description="how the search chooses its next point"
     )
-    pruner: Annotated[PrunerSpec, mapping_of("name")] = Field(
+    pruner: Annotated[PrunerSpec, mapping_of("name", PrunerSpec, tuple(PRUNER_OPTIONS))] = Field(
         default_factory=lambda: PrunerSpec(), description="what stops hopeless trials: a word, or {name, options}"
     )
     confirm: ConfirmSpec | None = Field(default=None, description="the best configurations again with more seeds")
@@ -129,23 +125,23 @@ class StudySpec(Section):
         """The configurations that the file writes out."""
         return [self.complete(values) for values in self.configurations]
 
-    def used(self, name: str) -> list[Any]:
-        """Every value that a trial of this study may have for a hyperparameter; of a continuous range both ends."""
+    def _used(self, name: str) -> list[Any]:
+        """Every value that a trial of this study may have for a word or number; of a continuous range both ends."""
         found = [getattr(config, name) for config in self.explicit()]
         if self.search:
             dimension = self.search.get(name)
             found += [getattr(self.complete({}), name)] if dimension is None else listed_values(dimension)
         if self.confirm is not None and self.confirm.baseline is not None:
             found.append(getattr(self.complete(self.confirm.baseline), name))
-        return [value for index, value in enumerate(found) if value not in found[:index]]
+        return list(dict.fromkeys(found))
 
     def models(self) -> tuple[str, ...]:
         """Every model that a trial may use, in order of appearance."""
-        return tuple(self.used("model"))
+        return tuple(self._used("model"))
 
     def max_lengths(self) -> tuple[int, ...]:
         """Every max_length that a trial may use, ascending; a range of more than 16 lengths gives 16 of them."""
-        lengths = sorted({math.ceil(length) for length in self.used("max_length")})
+        lengths = sorted({math.ceil(length) for length in self._used("max_length")})
         stride = max(1, math.ceil(len(lengths) / 16))
         return tuple(sorted({*lengths[::stride], lengths[-1]}))
 
@@ -220,6 +216,11 @@ def parse_study(text: str, overrides: Sequence[str] = (), name: str = "<study>")
     return StudyFile(spec, _merged_text(values, overrides) if overrides else text)
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return StudySpec.model_json_schema(by_alias=True)
+
+
 def _validated(values: dict[str, Any], document: Document, places: Mapping[KeyPath, str], name: str) -> StudySpec:
     def place(path: KeyPath) -> str:
         for length in range(len(path), -1, -1):
@@ -232,7 +233,7 @@ def _validated(values: dict[str, Any], document: Document, places: Mapping[KeyPa
     try:
         return StudySpec.model_validate(values)
     except pydantic.ValidationError as error:
-        raise explain(error, place, lambda path: keys_at(StudySpec.model_json_schema(), path)) from None
+        raise explain(error, place, lambda path: keys_at(_schema(), path)) from None
 
 
 def _merged_text(values: Mapping[str, Any], overrides: Sequence[str]) -> str:

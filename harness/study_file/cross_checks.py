@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.metrics import costs
-from harness.study_file.search_space import Choice, Range, finite, nearest
+from harness.study_file.search_space import Choice, Range, finite
+from harness.study_file.values import nearest
 from harness.tasks.base import names as task_names
 from harness.yaml_reader import Path, shown
 

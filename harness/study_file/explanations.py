@@ -5,6 +5,7 @@ Turns pydantic's errors into sentences. Which values are allowed is said by the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import pydantic
 
 from harness.errors import SpecError
 from harness.records import hyperparameters
-from harness.study_file.search_space import MARK, nearest
+from harness.study_file.values import MARK, nearest
 from harness.yaml_reader import Path, shown
 
 MOST = 10
@@ -33,6 +34,7 @@ _KINDS = {
     "less_than_equal": "at most {le}",
     "literal_error": "one of {expected}",
     "too_short": "longer: it holds {actual_length} values, at least {min_length} are needed",
+    "too_long": "shorter: it holds {actual_length} values, at most {max_length} are allowed",
     "string_too_short": "text of at least {min_length} character",
 }
 _REMEDIES = {
@@ -46,6 +48,7 @@ _REMEDIES = {
     "less_than_equal": "lower it",
     "string_too_short": "take the key out or write a word",
     "too_short": "add a value or take the key out",
+    "too_long": "take values out, or write a range",
     "int_type": "write it without quotes and point",
     "float_type": "write it without quotes, such as 0.1 or 1e-5",
 }
@@ -62,10 +65,9 @@ def explain(
         known: path of a mapping -> the keys that it takes.
     """
     faults = error.errors(include_url=False, include_context=True)
-    lines = [_sentence(fault, place, known) for fault in faults]
-    unique = list(dict.fromkeys(lines))
-    rest = [f"... and {len(unique) - MOST} more"] if len(unique) > MOST else []
-    return SpecError("\n".join(unique[:MOST] + rest))
+    lines = [_sentence(fault, place, known) for fault in faults[:MOST]]
+    rest = [f"... and {len(faults) - MOST} more"] if len(faults) > MOST else []
+    return SpecError("\n".join(lines + rest))
 
 
 def key_path(location: Sequence[str | int]) -> Path:
@@ -75,7 +77,12 @@ def key_path(location: Sequence[str | int]) -> Path:
 
 def dotted(path: Path) -> str:
     """A key path as `--set` takes it."""
-    return ".".join(str(part) for part in path) or "the study file"
+    return ".".join(_key(part) for part in path) or "the study file"
+
+
+def _key(part: str | int) -> str:
+    """A key as it stands, or escaped and cut where it is no word."""
+    return str(part) if re.fullmatch(r"[\w.-]{1,60}", str(part), re.ASCII) else shown(part)
 
 
 def _sentence(fault: Any, place: Callable[[Path], str], known: Callable[[Path], Sequence[str]]) -> str:
@@ -96,7 +103,7 @@ def _words(fault: Any, path: Path, known: Callable[[Path], Sequence[str]]) -> st
     if kind not in _KINDS:
         return f"is not allowed: {fault['msg']}, got {shown(given)}"
     allowed = _KINDS[kind].format(**{k: _number(v) for k, v in context.items()})
-    if kind == "too_short":
+    if kind in ("too_short", "too_long"):
         return f"must be {allowed}; {_REMEDIES[kind]}"
     remedy = _remedy(kind, path, given, context)
     return f"must be {allowed}, got {shown(given)}" + (f"; {remedy}" if remedy else "")

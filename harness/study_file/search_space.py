@@ -1,43 +1,20 @@
-"""Hyperparameters as study files write them: fixed values, explicit configurations, search dimensions.
-
-Everything is generated from the fields of `records.TrialConfig` and their manners: a new field is
-validated, searched, completed by editors and documented without a line here.
-"""
+"""Search dimensions: lists of values and ranges of numbers, for every searchable hyperparameter."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, GetPydanticSchema, Tag
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AfterValidator, Discriminator, Field, GetPydanticSchema, Tag
 
-from harness.errors import SpecError
-from harness.freezing import parse as parse_freeze
-from harness.freezing import words as freeze_words
-from harness.metrics import known as known_metrics
-from harness.records import Hyperparameter, TrialConfig, hyperparameters
+from harness.records import hyperparameters
+from harness.study_file.values import MARK, TYPES, VALUE_TYPES, Section, Values, built, refuse, values_model
 from harness.yaml_reader import shown
-
-MARK = "|"
-"""Opens the tags of unions in pydantic's locations, so that messages can leave them out."""
-
-
-class Section(BaseModel):
-    """A part of a study file: frozen, strict, no unknown keys; an empty key is an absent key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _empty_is_absent(cls, given: Any) -> Any:
-        return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,126 +55,7 @@ class Range:
         return self.log or (self.step is None and not self.integer)
 
 
-def refuse(words: str) -> PydanticCustomError:
-    """An error whose text follows the key in the message: "must be ...; remedy"."""
-    return PydanticCustomError("harness", "{words}", {"words": words})
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A remedy: the most similar known word, or all of them."""
-    longer = [name for name in known if len(word) > 1 and name.startswith(word)]
-    close = longer or difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-
-
-# --- one value ------------------------------------------------------------------------------------
-
-
-def metric_name(name: str) -> str:
-    """Refuses a metric that nobody computes."""
-    if name not in known_metrics():
-        raise refuse(f"must be a known metric, got {shown(name)}; {nearest(name, known_metrics())}")
-    return name
-
-
-def model_name(name: str) -> str:
-    """Refuses an empty name and an unknown builtin; whether the Hub has it is seen when a worker asks."""
-    if not name.strip():
-        raise refuse("must name a model; bert-base-uncased is usual")
-    if name.startswith("builtin:") and name != "builtin:tiny":
-        raise refuse(f"must be builtin:tiny, the only builtin model, a Hub id or a folder, got {shown(name)}")
-    return name
-
-
-def freeze_word(word: str) -> str:
-    """Refuses what no freezing strategy is called."""
-    try:
-        parse_freeze(word)
-    except SpecError:
-        words = list(freeze_words())
-        raise refuse(
-            f"must be one of {', '.join(words)} (K from 1), got {shown(word)}; {_nearest_freeze(word, words)}"
-        ) from None
-    return word
-
-
-def _nearest_freeze(word: str, words: list[str]) -> str:
-    examples = [w.replace("-K", "-2") for w in words]
-    return nearest(word.strip().lower(), examples) if difflib.get_close_matches(word, examples) else "top-2 is usual"
-
-
-_RULES: Mapping[str, Callable[[str], str]] = {"model": model_name, "freeze": freeze_word, "metric": metric_name}
-
-
-def value_type(name: str, annotation: Any, manners: Hyperparameter) -> Any:
-    """The pydantic type of one value, from the dataclass field's type and its manners."""
-    if isinstance(annotation, types.UnionType):
-        inner = [value_type(name, part, manners) for part in typing.get_args(annotation) if part is not type(None)]
-        return inner[0] | None
-    if manners.choices:
-        return Literal[manners.choices]
-    if dataclasses.is_dataclass(annotation):
-        return _nested(typing.cast(type, annotation))
-    if annotation is str:
-        return Annotated[str, AfterValidator(_RULES[name])] if name in _RULES else str
-    lower: dict[str, Any] = (
-        {"gt" if manners.exclusive_minimum else "ge": manners.minimum} if manners.minimum is not None else {}
-    )
-    upper: dict[str, Any] = {"le": manners.maximum} if manners.maximum is not None else {}
-    return Annotated[annotation, Field(**lower, **upper)]
-
-
-def _nested(kind: type) -> Any:
-    """A small dataclass among the hyperparameters, as a section that becomes a plain dict; its numbers count."""
-    hints = typing.get_type_hints(kind)
-    counted = Hyperparameter("", minimum=1)
-    fields: dict[str, Any] = {
-        f.name: (value_type(f.name, hints[f.name], counted), f.default) for f in dataclasses.fields(kind)
-    }
-    model = pydantic.create_model(kind.__name__, __base__=Section, __doc__=kind.__doc__, **fields)
-    return Annotated[model, AfterValidator(lambda section: section.model_dump())]
-
-
-_TYPES = typing.get_type_hints(TrialConfig)
-VALUE_TYPES = {name: value_type(name, _TYPES[name], manners) for name, (_, manners) in hyperparameters().items()}
-
-
-# --- mappings of values ----------------------------------------------------------------------------
-
-
-class _Values(BaseModel):
-    """Hyperparameters by name. Here null is a value, where the hyperparameter has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    elsewhere: ClassVar[Mapping[str, str]] = {}
-
-    def given(self) -> dict[str, Any]:
-        """Only what was written, as plain values in the order of `records.TrialConfig`."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
-
-
-def _described(name: str) -> Any:
-    field, manners = hyperparameters()[name]
-    default = dataclasses.asdict(field.default) if dataclasses.is_dataclass(field.default) else field.default  # type: ignore[arg-type]
-    return Field(default=default, description=manners.doc)
-
-
-def _model(name: str, doc: str, names: Sequence[str], kinds: Mapping[str, Any]) -> type[_Values]:
-    fields: dict[str, Any] = {key: (kinds[key], _described(key)) for key in names}
-    return pydantic.create_model(name, __base__=_Values, __doc__=doc, **fields)
-
-
-def built(model: type[BaseModel], make: Callable[[Any], Any], plain: Callable[[Any], Any]) -> GetPydanticSchema:
-    """Annotates a plain type: validated by `model`, stored as `make` of it, dumped by `plain`."""
-
-    def schema(_source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
-        dump = core_schema.plain_serializer_function_ser_schema(plain)
-        return core_schema.no_info_after_validator_function(make, handler(model), serialization=dump)
-
-    return GetPydanticSchema(schema)
-
-
-def as_mapping(model: type[_Values]) -> GetPydanticSchema:
+def as_mapping(model: type[Values]) -> GetPydanticSchema:
     """Annotates a Mapping: validated by `model`, stored as the plain dict of what was given."""
     return built(model, lambda values: values.given(), written)
 
@@ -205,9 +63,6 @@ def as_mapping(model: type[_Values]) -> GetPydanticSchema:
 def written(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values and dimensions as a study file writes them."""
     return {k: v.written() if isinstance(v, Choice | Range) else v for k, v in values.items()}
-
-
-# --- search dimensions ------------------------------------------------------------------------------
 
 
 def _shape(given: Any) -> str | None:
@@ -257,8 +112,8 @@ def dimension_type(name: str) -> Any:
     """The pydantic type of one key under `search`: a list of values, for numbers also a range."""
     bounds: Any = VALUE_TYPES[name]
     several: Any = types.GenericAlias(list, (bounds,))
-    listed: Any = Annotated[several, Field(min_length=1), AfterValidator(_choice), Tag(MARK + "list")]
-    number = _numeric(_TYPES[name])
+    listed: Any = Annotated[several, Field(min_length=1, max_length=1000), AfterValidator(_choice), Tag(MARK + "list")]
+    number = _numeric(TYPES[name])
     if number is None:
         return listed
     if isinstance(bounds, types.UnionType) or typing.get_origin(bounds) is typing.Union:
@@ -267,21 +122,14 @@ def dimension_type(name: str) -> Any:
     return Annotated[listed | ranged, Discriminator(_shape)]
 
 
-_NAMES = list(hyperparameters())
-SEARCHABLE = [name for name, (_, manners) in hyperparameters().items() if manners.searchable]
-
-Fixed = _model(
-    "Fixed",
-    "Hyperparameters that all trials share.",
-    [name for name in _NAMES if name not in ("model", "frozen_mode")],
-    VALUE_TYPES,
-)
-Configuration = _model("Configuration", "One trial, run as written; what it leaves out is fixed.", _NAMES, VALUE_TYPES)
-Search = _model(
+Search = values_model(
     "Search",
     "Hyperparameters to search: a list of values, or {low, high, log, step} for a number.",
-    SEARCHABLE,
-    {name: dimension_type(name) for name in SEARCHABLE},
+    {
+        name: (dimension_type(name), Field(default=None, description=manners.doc))
+        for name, (_, manners) in hyperparameters().items()
+        if manners.searchable
+    },
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
@@ -20,10 +20,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from harness.metrics import direction
+from harness.metrics import direction, known
 from harness.records import Objective
 from harness.study_file.cross_checks import Fault, data_faults
-from harness.study_file.search_space import MARK, Configuration, Section, as_mapping, built, metric_name, refuse
+from harness.study_file.search_space import as_mapping
+from harness.study_file.values import MARK, Configuration, Section, built, completions, metric_name, refuse
 from harness.yaml_reader import shown
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -90,9 +91,12 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
-def mapping_of(key: str) -> BeforeValidator:
-    """A bare word stands for a mapping with that word under `key`."""
-    return BeforeValidator(lambda given: {key: given} if isinstance(given, str) else given)
+def mapping_of(key: str, model: Any, words: Sequence[str]) -> BeforeValidator:
+    """One of `words` alone stands for a mapping with that word under `key` of `model`."""
+    allowed: Any = Literal[tuple(words)] | model
+    return BeforeValidator(
+        lambda given: {key: given} if isinstance(given, str) else given, json_schema_input_type=allowed
+    )
 
 
 def bare_word(given: Any) -> Any:
@@ -105,7 +109,9 @@ _Rows = Annotated[int, Field(ge=1), Tag(MARK + "rows")]
 _Share = Annotated[float, Field(gt=0, lt=1), Tag(MARK + "share")]
 _Size = Annotated[_Rows | _Share, Discriminator(_amount)]
 _OneSeed = Annotated[int, Field(ge=0, lt=2**31)]
-_Seeds = Annotated[list[_OneSeed], Field(min_length=1), AfterValidator(_distinct), Tag(MARK + "several")]
+_Seeds = Annotated[
+    list[_OneSeed], Field(min_length=1, max_length=1000), AfterValidator(_distinct), Tag(MARK + "several")
+]
 Seed = Annotated[Annotated[_OneSeed, Tag(MARK + "one")] | _Seeds, Discriminator(_seed_shape)]
 _DURATION = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^([0-9]+[dhms])+$"}]}
 
@@ -220,7 +226,7 @@ class ConfirmSpec(Section):
 class ObjectiveSpec(Section):
     """What is optimised."""
 
-    metric: Annotated[str, AfterValidator(metric_name)] = Field(
+    metric: Annotated[str, AfterValidator(metric_name), Field(json_schema_extra=completions("metric"))] = Field(
         default="loss", description="a validation metric or a cost of the trial"
     )
     direction: Literal["minimize", "maximize"] | None = Field(
@@ -233,6 +239,5 @@ class ObjectiveSpec(Section):
         return Objective(self.metric, self.direction or direction(self.metric), self.at)
 
 
-ObjectiveField = Annotated[
-    Objective, built(ObjectiveSpec, ObjectiveSpec.objective, dataclasses.asdict), mapping_of("metric")
-]
+_AS_OBJECTIVE = built(ObjectiveSpec, ObjectiveSpec.objective, dataclasses.asdict)
+ObjectiveField = Annotated[Objective, _AS_OBJECTIVE, mapping_of("metric", ObjectiveSpec, known())]
