@@ -95,8 +95,8 @@ def test_early_stopping_is_a_mapping_and_can_be_searched() -> None:
 @pytest.mark.parametrize("name", [name for name, (_, manners) in hyperparameters().items() if manners.searchable])
 def test_every_searchable_hyperparameter_takes_a_list_with_its_default(name: str) -> None:
     field, _ = hyperparameters()[name]
-    text = f"study: s\nmodel: builtin:tiny\ndata: {{path: builtin:reviews}}\nsearch: {{{name}: {write_yaml([field.default])}}}"
-    found = spec(text=text)
+    head = "study: s\nmodel: builtin:tiny\ndata: {path: builtin:reviews}\n"
+    found = spec(text=f"{head}search: {{{name}: {write_yaml([field.default])}}}")
     assert found.search[name] == Choice((field.default,))
     assert found.complete({name: field.default}) == TrialConfig(
         model=field.default if name == "model" else "builtin:tiny"
