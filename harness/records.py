@@ -46,6 +46,7 @@ class Hyperparameter:
         searchable: may stand under `search:`.
         minimum, maximum: allowed range, inclusive unless `exclusive`.
         choices: allowed words, when it is a word from a closed list.
+        usual: what is common, for the message that refuses another value.
     """
 
     doc: str
@@ -54,6 +55,7 @@ class Hyperparameter:
     maximum: float | None = None
     exclusive_minimum: bool = False
     choices: tuple[str, ...] = ()
+    usual: str = ""
 
 
 def _parameter(default: Any, doc: str, **manners: Any) -> Any:
@@ -77,23 +79,90 @@ class TrialConfig:
     """
 
     model: str = _parameter("bert-base-uncased", "Hub id, folder or builtin: name of the pretrained encoder")
-    epochs: int = _parameter(3, "passes over the training rows", minimum=1, maximum=10_000)
-    batch_size: int = _parameter(16, "rows of one forward pass; the effective batch is this times gradient_accumulation", minimum=1, maximum=65_536)
-    learning_rate: float = _parameter(2e-5, "peak learning rate of AdamW", minimum=0.0, maximum=1.0, exclusive_minimum=True)
-    max_length: int = _parameter(128, "tokens kept of a text, special tokens included", minimum=4, maximum=131_072)
+    epochs: int = _parameter(3, "passes over the training rows", minimum=1, maximum=10_000, usual="2 to 4 are usual")
+    batch_size: int = _parameter(
+        16,
+        "rows of one forward pass; the effective batch is this times gradient_accumulation",
+        minimum=1,
+        maximum=65_536,
+        usual="16 or 32 are usual",
+    )
+    learning_rate: float = _parameter(
+        2e-5,
+        "peak learning rate of AdamW",
+        minimum=0.0,
+        maximum=1.0,
+        exclusive_minimum=True,
+        usual="5e-5 is usual for BERT",
+    )
+    max_length: int = _parameter(
+        128,
+        "tokens kept of a text, special tokens included",
+        minimum=4,
+        maximum=131_072,
+        usual="128 is usual, 512 the most that BERT reads",
+    )
     freeze: str = _parameter("none", "none, embeddings, top-K, head, classifier or gradual")
-    weight_decay: float = _parameter(0.01, "decoupled weight decay; biases and LayerNorm weights have none", minimum=0.0, maximum=10.0)
-    warmup: float = _parameter(0.0, "linear warm-up: below 1 a share of all steps, from 1 a number of steps", minimum=0.0, maximum=10_000_000)
+    weight_decay: float = _parameter(
+        0.01,
+        "decoupled weight decay; biases and LayerNorm weights have none",
+        minimum=0.0,
+        maximum=10.0,
+        usual="0.01 is usual",
+    )
+    warmup: float = _parameter(
+        0.0,
+        "linear warm-up: below 1 a share of all steps, from 1 a number of steps",
+        minimum=0.0,
+        maximum=10_000_000,
+        usual="0.1 is usual",
+    )
     lr_schedule: str = _parameter("linear", "what follows the warm-up", choices=("linear", "constant", "cosine"))
-    dropout: float | None = _parameter(None, "dropout of hidden states, attention and classifier; null keeps the model's own", minimum=0.0, maximum=0.9)
-    layer_decay: float = _parameter(1.0, "learning rate factor from each layer to the one below it", minimum=0.0, maximum=1.0, exclusive_minimum=True)
-    train: int | None = _parameter(None, "train on this many of the training rows; null means all of data.train", minimum=1)
+    dropout: float | None = _parameter(
+        None,
+        "dropout of hidden states, attention and classifier; null keeps the model's own",
+        minimum=0.0,
+        maximum=0.9,
+        usual="0.1 is usual",
+    )
+    layer_decay: float = _parameter(
+        1.0,
+        "learning rate factor from each layer to the one below it",
+        minimum=0.0,
+        maximum=1.0,
+        exclusive_minimum=True,
+        usual="0.95 is usual; 1 is none",
+    )
+    train: int | None = _parameter(
+        None, "train on this many of the training rows; null means all of data.train", minimum=1
+    )
     gradient_accumulation: int = _parameter(1, "forward passes of one optimiser step", minimum=1, maximum=65_536)
-    dtype: str = _parameter("auto", "number format of the forward pass; weights stay float32", searchable=True, choices=("auto", "fp32", "bf16", "fp16"))
-    max_grad_norm: float | None = _parameter(1.0, "gradients are clipped to this norm; null does not clip", searchable=True, minimum=0.0, exclusive_minimum=True)
-    class_weights: str = _parameter("none", "balanced weighs the loss by inverse class frequency", searchable=True, choices=("none", "balanced"))
-    early_stopping: EarlyStopping | None = _parameter(None, "{metric, patience}: stop when the metric has not improved for so many epochs", searchable=False)
-    frozen_mode: str = _parameter("eval", "eval runs the frozen part without dropout; dropout is what requires_grad=False alone gives", searchable=False, choices=("eval", "dropout"))
+    dtype: str = _parameter(
+        "auto",
+        "number format of the forward pass; weights stay float32",
+        searchable=True,
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    max_grad_norm: float | None = _parameter(
+        1.0,
+        "gradients are clipped to this norm; null does not clip",
+        searchable=True,
+        minimum=0.0,
+        exclusive_minimum=True,
+        usual="1.0 is usual; null does not clip",
+    )
+    class_weights: str = _parameter(
+        "none", "balanced weighs the loss by inverse class frequency", searchable=True, choices=("none", "balanced")
+    )
+    early_stopping: EarlyStopping | None = _parameter(
+        None, "{metric, patience}: stop when the metric has not improved for so many epochs"
+    )
+    frozen_mode: str = _parameter(
+        "eval",
+        "eval runs the frozen part without dropout; dropout is what requires_grad=False alone gives",
+        searchable=False,
+        choices=("eval", "dropout"),
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""
@@ -384,6 +453,59 @@ class Prepared:
     models: tuple[ModelSummary, ...]
     examples: Mapping[str, Sequence[tuple[int, str, str, str | None]]]
     environment: Mapping[str, Any]
+
+
+class Truncation(NamedTuple):
+    """What a max_length cuts off: the share of examples that lose tokens, and of all tokens that are lost."""
+
+    max_length: int
+    examples: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLengths:
+    """How long the examples of one split are for one model's tokeniser, special tokens included.
+
+    Attributes:
+        quantiles: share ("0.5" is the median, "1" the longest) -> tokens.
+        histogram: (first length, last length, examples), bins of equal width without gaps.
+        truncation: one entry for every max_length of the search, and for the recommended one.
+    """
+
+    model: str
+    split: str
+    examples: int
+    quantiles: Mapping[str, int]
+    histogram: tuple[tuple[int, int, int], ...]
+    truncation: tuple[Truncation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCounts:
+    """What `AuditJob` counted. Nothing in it is a text.
+
+    Attributes:
+        splits: split -> rows, rows left out by reason, rows by label.
+        lengths: for every model and split.
+        duplicates: split -> examples that repeat an earlier text.
+        conflicts: split -> texts that have more than one label.
+        overlap: (split, other split) -> examples of the first whose text is also in the other.
+        recommended: model -> max_length by `rule`.
+        rule: the rule in words.
+    """
+
+    fingerprint: str
+    label_names: tuple[str, ...]
+    positive: str | None
+    splits: Mapping[str, SplitSummary]
+    lengths: tuple[TokenLengths, ...]
+    duplicates: Mapping[str, int]
+    conflicts: Mapping[str, int]
+    overlap: Mapping[tuple[str, str], int]
+    recommended: Mapping[str, int]
+    rule: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
