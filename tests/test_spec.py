@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from harness.spec import (
     parse_study,
     read_study,
 )
+from harness.study_file.overrides import apply
 from harness.yaml_reader import read_yaml, write_yaml
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -431,6 +433,24 @@ def test_the_schema_describes_every_key() -> None:
     for section in sections:
         for key, field in section["properties"].items():
             assert field.get("description"), key
+
+
+@pytest.mark.parametrize(
+    "text", [SMALL, init_template("x"), SMALL + "pruner: median\nobjectives: [f1, {metric: loss}]\nseed: [1, 2]\n"]
+)
+def test_the_schema_accepts_what_the_code_accepts(text: str) -> None:
+    jsonschema.Draft202012Validator(reference.schema()).validate(read_yaml(text, "").value)
+
+
+@pytest.mark.parametrize(
+    "override", ["fixed.epochs=0", "fixed.epoch=1", "search.batch_size=8", "fixed.freeze=top2", "sampler=x", "task=x"]
+)
+def test_the_schema_refuses_what_the_code_refuses(override: str) -> None:
+    refusal(override)
+    values = read_yaml(SMALL, "").value
+    apply(values, [override])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(reference.schema()).validate(values)
 
 
 def test_the_reference_names_every_hyperparameter() -> None:
