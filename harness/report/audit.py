@@ -8,10 +8,10 @@ import pandas as pd
 
 from harness.records import AuditCounts
 from harness.report import figures, page
+from harness.report.cells import points
 from harness.report.charts import bars, lengths, scatter
 from harness.report.pieces import piece
 from harness.report.section import Content, Drawing, Table
-from harness.report.tables import points
 
 
 def draw_audit(counts: AuditCounts, folder: str | Path) -> tuple[Path, ...]:

@@ -14,9 +14,9 @@ from harness.analysis import search
 from harness.analysis.search import Sureness
 from harness.errors import UsageError
 from harness.records import Objective
+from harness.report.cells import cell
 from harness.report.naming import labels, listed, plural
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import cell
 
 # Binary F1 and its like are counted sample by sample; fewer samples keep a report within seconds.
 _RESAMPLES, _RESAMPLES_OF_COUNTED = 2000, 500

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import StorageError
-from harness.report import compare as comparison
-from harness.report import figures, notebook, page, plain, section, tables
-from harness.report.pieces import Piece, assemble, piece
+from harness.report import notebook, page, section, tables
+from harness.report.pieces import Piece, assemble
 from harness.report.study_frames import opened
 
 
@@ -26,13 +25,6 @@ class Built(NamedTuple):
 
     paths: tuple[Path, ...]
     failures: tuple[str, ...]
-
-
-class Compared(NamedTuple):
-    """A comparison as text for a terminal, and the files written, the page first."""
-
-    text: str
-    paths: tuple[Path, ...]
 
 
 def build(engine_target: str | Path, study: str, folder: str | Path, *, texts: bool = True) -> Built:
@@ -63,35 +55,6 @@ def build(engine_target: str | Path, study: str, folder: str | Path, *, texts: b
         raise StorageError(f"the report cannot be written below {folder}: {error}") from error
     named = [f"section {each.name}: {each.failure}" for each in pieces if each.failure]
     return Built(tuple(paths), (*named, *failures))
-
-
-def compare(engine_target: str | Path, trials: Sequence[tuple[str, int]], folder: str | Path) -> Compared:
-    """Write a page, figures and tables of the chosen trials below `folder`, and return the same as text.
-
-    Args:
-        engine_target: path of results.db, or the URL of a server.
-        trials: (study, number) of two or more trials; the first is the one that others are compared with.
-
-    Raises:
-        UsageError: there is no such study or trial, or fewer than two are named.
-        StorageError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    studies = {name: opened(engine_target, name) for name, _ in trials}
-    try:
-        chosen = comparison.choose(studies, trials)
-        with figures.style():
-            built = piece("compare", "Comparison", comparison.content(chosen))
-    finally:
-        for study in studies.values():
-            study.close()
-    title = " and ".join(each.name for each in chosen)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = write(folder, title, "", [built])
-    except OSError as error:
-        raise StorageError(f"the comparison cannot be written below {folder}: {error}") from error
-    return Compared(plain.text(built), tuple(paths))
 
 
 def write(folder: Path, title: str, subtitle: str, pieces: Sequence[Piece]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import parameters
-from harness.report.tables import is_missing, parameter
+from harness.report.cells import is_missing, parameter
 
 _SHORT = {
     "model": "{}",

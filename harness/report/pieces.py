@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,13 +84,18 @@ def piece(name: str, title: str, content: Content) -> Piece:
     return Piece(name, title, content, drawn, [(table, tables.show(table.frame)) for table in content.tables])
 
 
-def assemble(section: Section, frames: StudyFrames) -> Piece:
-    """Build one section; whatever goes wrong becomes the piece's failure, in words."""
+def guarded(name: str, title: str, say: Callable[[], Content]) -> Piece:
+    """Build what `say` says; whatever goes wrong becomes the piece's failure, in words."""
     try:
         with figures.style():
-            return piece(section.name, section.title, section.build(frames))
+            return piece(name, title, say())
     except Exception as error:  # a report is read in the morning: the other sections have to be there
-        return Piece(section.name, section.title, failure=explain(error))
+        return Piece(name, title, failure=explain(error))
+
+
+def assemble(section: Section, frames: StudyFrames) -> Piece:
+    """Build one section."""
+    return guarded(section.name, section.title, lambda: section.build(frames))
 
 
 def explain(error: BaseException) -> str:

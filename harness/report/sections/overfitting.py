@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from harness import verdicts
 from harness.analysis import overfitting
+from harness.report.cells import duration, points
 from harness.report.charts import curves
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import duration, points
 
 _SHOWN = [
     "trial",

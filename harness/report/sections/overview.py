@@ -7,10 +7,10 @@ import pandas as pd
 from harness.analysis import overfitting, parameters
 from harness.records import STATES
 from harness.report import best
+from harness.report.cells import cell, duration
 from harness.report.naming import listed, plural, value
 from harness.report.section import Content, section
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import cell, duration
 
 
 @section(order=0, title="Overview")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.analysis import record
+from harness.report.cells import duration
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import duration
 
 
 @section(order=40, title="Record")
@@ -83,7 +83,7 @@ def _environments(study: StudyFrames) -> list[Table]:
     tables = []
     for place, row in enumerate(study.environment.to_dict("records"), start=1):
         name = "environment" if len(study.environment) == 1 else f"environment-{place}"
-        caption = f"Where {plural(int(row['trials']), 'trial')} ran."
+        caption = f"Software and machine that {plural(int(row['trials']), 'trial')} ran on."
         tables.append(Table(name, record.environment(row["facts"]), caption))
     return tables
 

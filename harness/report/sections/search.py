@@ -7,11 +7,11 @@ import pandas as pd
 
 from harness.analysis import parameters, search
 from harness.report import best
+from harness.report.cells import points
 from harness.report.charts import bars, scatter
 from harness.report.naming import labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import points
 
 _AT_MOST_DOTS = 20
 

@@ -7,11 +7,11 @@ import pandas as pd
 from harness import metrics
 from harness.analysis import parameters, speed
 from harness.report import best
+from harness.report.cells import duration, points, significant
 from harness.report.charts import bars, scatter
 from harness.report.naming import describe, labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.report.tables import duration, points, significant
 
 _AT_MOST = 30
 _PHASES = {

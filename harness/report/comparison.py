@@ -6,8 +6,10 @@ The first trial named is the one that the others are compared with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +17,15 @@ import pandas as pd
 
 from harness import metrics
 from harness.analysis import overfitting, parameters, statistics
-from harness.errors import UsageError
-from harness.report import best
+from harness.errors import StorageError, UsageError
+from harness.report import best, plain
+from harness.report.build import write
+from harness.report.cells import is_missing, significant
 from harness.report.charts import bars, curves
 from harness.report.naming import describe, listed, plural
+from harness.report.pieces import guarded
 from harness.report.section import Content, Drawing, Table
-from harness.report.study_frames import StudyFrames
-from harness.report.tables import is_missing, significant
+from harness.report.study_frames import StudyFrames, opened
 
 _SHOWN = [
     "state",
@@ -38,6 +42,41 @@ _SHOWN = [
     "trainable_parameters",
     "verdict_words",
 ]
+
+
+class Compared(NamedTuple):
+    """A comparison as text for a terminal, the files written with the page first, and what could not be made."""
+
+    text: str
+    paths: tuple[Path, ...]
+    failures: tuple[str, ...]
+
+
+def compare(engine_target: str | Path, trials: Sequence[tuple[str, int]], folder: str | Path) -> Compared:
+    """Write a page, figures and tables of the chosen trials below `folder`, and return the same as text.
+
+    Args:
+        engine_target: path of results.db, or the URL of a server.
+        trials: (study, number) of two or more trials; the first is the one that others are compared with.
+
+    Raises:
+        UsageError: there is no such study or trial, or fewer than two are named.
+        StorageError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    with ExitStack() as stack:
+        studies: dict[str, StudyFrames] = {}
+        for name in dict.fromkeys(name for name, _ in trials):
+            studies[name] = opened(engine_target, name)
+            stack.callback(studies[name].close)
+        chosen = choose(studies, trials)
+        built = guarded("compare", "Comparison", lambda: content(chosen))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = write(folder, " and ".join(each.name for each in chosen), "", [built])
+    except OSError as error:
+        raise StorageError(f"the comparison cannot be written below {folder}: {error}") from error
+    return Compared(plain.text(built), tuple(paths), (built.failure,) if built.failure else ())
 
 
 @dataclass(frozen=True)

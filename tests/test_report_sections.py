@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+import report_study
+from report_study import OBJECTIVE
+
+from harness.errors import UsageError
+from harness.records import Objective, TrialConfig
+from harness.report import best, page, section
+from harness.report.pieces import Piece, assemble
+from harness.report.section import Section
+from harness.report.study_frames import StudyFrames, opened
+from harness.results.store import Store
+
+NAMES = ("overview", "overfitting", "speed", "search", "record")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
+    path = report_study.make(tmp_path_factory.mktemp("study") / "results.db", trials=30)
+    return opened(path, "reviews")
+
+
+@pytest.fixture(scope="module")
+def pieces(study: StudyFrames) -> dict[str, Piece]:
+    return built(study)
+
+
+def built(study: StudyFrames) -> dict[str, Piece]:
+    return {each.name: assemble(each, study) for each in section.sections()}
+
+
+def said(piece: Piece) -> str:
+    return "\n".join(piece.content.findings)
+
+
+def test_every_section_is_registered_with_a_line_of_documentation() -> None:
+    found = section.sections()
+    assert tuple(each.name for each in found) == NAMES
+    assert all(each.doc.endswith(".") and each.title for each in found)
+
+
+def test_every_section_can_be_built(pieces: dict[str, Piece]) -> None:
+    assert {name: piece.failure for name, piece in pieces.items()} == dict.fromkeys(NAMES, "")
+
+
+def test_names_of_files_are_unique_and_made_of_plain_letters(pieces: dict[str, Piece]) -> None:
+    for names in (
+        [drawn.name for piece in pieces.values() for drawn in piece.drawn],
+        [table.name for piece in pieces.values() for table, _ in piece.tables],
+    ):
+        assert len(set(names)) == len(names)
+        assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in names)
+
+
+def test_every_figure_and_table_has_a_caption(pieces: dict[str, Piece]) -> None:
+    captions = [each.caption for piece in pieces.values() for each in piece.drawn]
+    captions += [table.caption for piece in pieces.values() for table, _ in piece.tables]
+    assert all(len(caption) > 20 and caption.rstrip().endswith(".") for caption in captions)
+
+
+def test_the_overview_names_the_best_configuration_and_how_sure_it_is(
+    study: StudyFrames, pieces: dict[str, Piece]
+) -> None:
+    done = study.summary[study.summary["state"] == "complete"]
+    winner = done.loc[done["objective"].idxmin()]
+    assert f"(trial {winner['trial']})" in pieces["overview"].content.findings[0]
+    assert f"{winner['objective']:.4f}" in pieces["overview"].content.findings[0]
+    assert "bootstrap samples of the 60 validation examples" in pieces["overview"].content.findings[1]
+
+
+def test_overview_and_search_speak_of_the_same_best_trial(study: StudyFrames, pieces: dict[str, Piece]) -> None:
+    found = best.of(study)
+    assert found.value in said(pieces["overview"]) and found.value in said(pieces["search"])
+    assert best.of(study) is found
+
+
+def test_the_question_is_the_comment_that_opens_the_study_file(study: StudyFrames) -> None:
+    assert study.question == "Which batch size and length are worth their time? Five-minute study."
+
+
+def test_the_table_of_verdicts_holds_every_trial_that_trained(study: StudyFrames, pieces: dict[str, Piece]) -> None:
+    table = dict((table.name, table.frame) for table, _ in pieces["overfitting"].tables)["overfitting"]
+    assert sorted(table["trial"]) == sorted(study.epochs["trial"].unique())
+    assert set(table.loc[table["trial"] % 3 == 1, "verdict"]) == {"healthy"}
+
+
+def test_epochs_after_the_best_are_counted_with_their_cost(pieces: dict[str, Piece]) -> None:
+    assert "epochs came after the lowest validation loss and cost" in said(pieces["overfitting"])
+
+
+def test_the_cost_of_a_doubling_is_what_the_trials_were_made_with(pieces: dict[str, Piece]) -> None:
+    doublings = dict((table.name, table.frame) for table, _ in pieces["speed"].tables)["doublings"]
+    factors = doublings.set_index(["parameter", "cost"])["factor"]
+    assert factors["max_length", "time per sample"] == pytest.approx(2, rel=0.02)
+    assert factors["batch_size", "time per sample"] == pytest.approx(2**-0.5, rel=0.02)
+
+
+def test_failures_and_incidents_are_named(pieces: dict[str, Piece]) -> None:
+    assert "1 trial failed: 1 diverged (trial 3)." in said(pieces["record"])
+    assert "1 oom" in said(pieces["record"])
+    failures = dict((table.name, table.frame) for table, _ in pieces["record"].tables)["failures"]
+    assert failures["message"].tolist() == ["training loss was nan at step 71"]
+
+
+def test_what_ran_otherwise_than_asked_is_listed(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("halved"))
+        with store.hold(number):
+            report_study.add_trial(store, number, TrialConfig(batch_size=32), batch_size=16)
+    tables = dict((t.name, t.frame) for t, _ in built(opened(tmp_path / "results.db", "halved"))["record"].tables)
+    row = tables["asked-against-done"].set_index("what").loc["batch_size"]
+    assert (row["asked"], row["done"]) == ("32", "16")
+
+
+def test_one_trial_makes_a_report_that_compares_nothing(tmp_path: Path) -> None:
+    found = built(opened(report_study.make(tmp_path / "results.db", trials=1, states={}), "reviews"))
+    assert not any(piece.failure for piece in found.values())
+    assert "only trial that completed" in said(found["overview"])
+
+
+def test_a_study_whose_trials_all_failed_still_has_a_report(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=3, states=dict.fromkeys(range(3), "failed"))
+    found = built(opened(path, "reviews"))
+    assert not any(piece.failure for piece in found.values())
+    assert "No trial completed, so there is no best configuration." in said(found["overview"])
+    assert "3 trials failed: 3 diverged (trial 0, 1, 2)." in said(found["record"])
+
+
+def test_a_study_without_trials_still_has_a_report(tmp_path: Path) -> None:
+    found = built(opened(report_study.make(tmp_path / "results.db", trials=0), "reviews"))
+    assert not any(piece.failure for piece in found.values())
+    assert "No trial was started." in said(found["overview"])
+
+
+def test_an_objective_that_is_maximised_has_its_highest_trial_as_the_best(tmp_path: Path) -> None:
+    objectives = (Objective("accuracy", "maximize", "best"),)
+    study = opened(report_study.make(tmp_path / "results.db", trials=6, states={}, objectives=objectives), "reviews")
+    found = best.of(study)
+    assert found.trial is not None
+    assert found.trial["objective"] == study.summary["objective"].max()
+    assert "%" in found.value
+
+
+def test_a_cost_as_objective_says_why_it_has_no_bootstrap(tmp_path: Path) -> None:
+    objectives = (Objective("train_seconds", "minimize", "best"),)
+    study = opened(report_study.make(tmp_path / "results.db", trials=4, states={}, objectives=objectives), "reviews")
+    assert "is a cost of the trial" in best.of(study).certainty
+    assert not any(piece.failure for piece in built(study).values())
+
+
+def test_a_study_over_training_sizes_has_a_learning_curve(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("sizes"))
+        with store.hold(number):
+            for rows in (100, 200, 400):
+                report_study.add_trial(store, number, TrialConfig(train=rows), shift=20 / rows)
+    piece = built(opened(tmp_path / "results.db", "sizes"))["speed"]
+    assert "speed-learning" in [drawn.name for drawn in piece.drawn]
+    assert "From 100 to 400 training rows" in said(piece)
+
+
+def test_replicates_are_told_apart_by_their_seed(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("seeds"))
+        with store.hold(number):
+            for seed in (42, 43, 44):
+                report_study.add_trial(store, number, TrialConfig(), seed=seed)
+    found = built(opened(tmp_path / "results.db", "seeds"))
+    assert not any(piece.failure for piece in found.values())
+    assert "seed 4" in said(found["search"])
+    assert "Every trial used one seed" not in said(found["search"])
+
+
+def test_a_failing_section_says_what_went_wrong_and_where(study: StudyFrames) -> None:
+    def broken(study: StudyFrames) -> None:
+        raise ValueError("the gap\nis <b>missing</b>")
+
+    piece = assemble(Section("broken", 5, "Broken", "Breaks.", broken), study)  # type: ignore[arg-type]
+    assert piece.failure.startswith("ValueError: the gap is <b>missing</b> (test_report_sections.py:")
+    assert "/" not in piece.failure.replace("</b>", "")
+    assert "&lt;b&gt;missing&lt;/b&gt;" in page.render("t", "", [piece])
+
+
+def test_an_unknown_study_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=0)
+    with pytest.raises(UsageError, match="reviews"):
+        opened(path, "revews")
+
+
+def test_two_hundred_trials_are_drawn_within_seconds_and_five_megabytes(tmp_path: Path) -> None:
+    states = {number: "failed" for number in range(0, 200, 17)} | {number: "pruned" for number in range(1, 200, 13)}
+    path = report_study.make(tmp_path / "results.db", trials=200, states=states)
+    study = opened(path, "reviews")
+    start = time.process_time()
+    found = built(study)
+    html = page.render("reviews", study.question, list(found.values()))
+    seconds = time.process_time() - start
+    assert not any(piece.failure for piece in found.values())
+    assert len(html) < 5_000_000
+    assert seconds < 30
+    panels = [drawn for drawn in found["overfitting"].drawn if drawn.name == "overfitting-curves"]
+    assert sum(bool(axes.lines) for axes in panels[0].figure.axes) == 60
+    assert len(dict((t.name, t.frame) for t, _ in found["overfitting"].tables)["overfitting"]) == 200
+
+
+def test_equal_studies_give_equal_pages(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=4)
+    pages = [page.render("r", "", [built(opened(path, "reviews"))[name] for name in NAMES]) for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_the_objective_read_at_the_last_epoch_is_said_so(tmp_path: Path) -> None:
+    objectives = (dataclasses.replace(OBJECTIVE, at="last"),)
+    study = opened(report_study.make(tmp_path / "results.db", trials=3, states={}, objectives=objectives), "reviews")
+    found = best.of(study)
+    assert found.trial is not None
+    assert f"at epoch {found.trial['epochs']}" in found.value
