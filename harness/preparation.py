@@ -1,0 +1,186 @@
+"""Before any training: read and check all data, load every model once, and say what was found.
+
+What a trial would stumble over in the night is refused here, with the field and the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from harness import data as rows
+from harness import devices, environment, metrics
+from harness.architectures import architecture_of, layer_count, max_positions
+from harness.builtin.tiny import resolve_model
+from harness.encoder import weights_hash
+from harness.errors import DataError, SpecError, UnavailableError
+from harness.records import ModelSummary, Prepared, PrepareJob, SplitSummary
+from harness.spec import DataSpec
+from harness.tasks import base as tasks
+from harness.tasks.base import Examples, Task
+
+
+def prepare(job: PrepareJob) -> Prepared:
+    """Check everything that a study needs.
+
+    Raises:
+        SpecError: a metric that the task does not have, an unsupported model, a max_length beyond a model's limit.
+        DataError: rows, labels or sizes that cannot be used, or a damaged model folder.
+        UnavailableError: the Hub is needed and cannot be reached.
+    """
+    task = tasks.load(job.task)
+    check_metrics(job.metrics, task)
+    configs = {name: read_config(name) for name in dict.fromkeys(job.models)}
+    for name, config in configs.items():
+        check_lengths(name, config, job.max_lengths)
+    splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
+    models = tuple(summarise_model(name, configs[name], task, len(splits.label_names)) for name in configs)
+    return Prepared(
+        fingerprint=splits.fingerprint,
+        label_names=splits.label_names,
+        positive=None if splits.positive is None else splits.label_names[splits.positive],
+        splits=summarise(splits),
+        warnings=splits.warnings,
+        models=models,
+        examples={name: list_examples(part, job.with_texts) for name, part in splits.parts().items()},
+        environment=environment.capture(device_facts()),
+    )
+
+
+def check_metrics(asked: Sequence[str], task: Task) -> None:
+    """Refuse metrics that the task's output does not have."""
+    known = metrics.known(task.output)
+    for name in asked:
+        if name not in known:
+            raise SpecError(f"metric {name!r} is none of {task.name}; it has {', '.join(known)}")
+
+
+def check_lengths(name: str, config: Any, max_lengths: Sequence[int]) -> None:
+    """Refuse a max_length beyond what a model can take."""
+    limit = max_positions(config)
+    longest = max(max_lengths, default=0)
+    if longest > limit:
+        raise SpecError(f"max_length {longest} is more than model {name!r} can take; at most {limit}")
+
+
+# --- data -------------------------------------------------------------------------------------------
+
+
+def summarise(splits: rows.Splits) -> dict[str, SplitSummary]:
+    """Split -> rows kept, left out, and by label."""
+    return {name: summarise_split(part) for name, part in splits.parts().items()}
+
+
+def summarise_split(examples: Examples) -> SplitSummary:
+    """Rows kept, left out, and by label name."""
+    labels = examples.labels.tolist()
+    counts = {name: labels.count(i) for i, name in enumerate(examples.label_names)}
+    return SplitSummary(rows=len(examples), dropped=dict(examples.dropped), labels=counts)
+
+
+def list_examples(examples: Examples, with_texts: bool) -> list[tuple[int, str, str, str | None]]:
+    """(row in the source, label name, group, text or None) of each example; of a pair both texts, a line each."""
+    listed = []
+    for i, row in enumerate(examples.rows.tolist()):
+        label = examples.label_names[int(examples.labels[i])] if examples.label_names else ""
+        text = examples.texts[i] if examples.pairs is None else f"{examples.texts[i]}\n{examples.pairs[i]}"
+        listed.append((row, label, examples.groups[i] if examples.groups else "", text if with_texts else None))
+    return listed
+
+
+# --- models -----------------------------------------------------------------------------------------
+
+
+def read_config(name: str) -> Any:
+    """The configuration of a model, with a row in the table of architectures.
+
+    Raises:
+        SpecError: unknown built-in model, or an unsupported architecture.
+        DataError: a folder that holds no readable model.
+        UnavailableError: a Hub model that is neither here nor to be had.
+    """
+    path = resolve_model(name)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise unreadable(name, path, error) from error
+    architecture_of(config)
+    return config
+
+
+def unreadable(name: str, path: str, error: Exception) -> DataError | UnavailableError:
+    """The error for a model that cannot be read: a damaged folder, or a Hub that cannot be reached."""
+    first_line = str(error).strip().split("\n")[0]
+    if os.path.isdir(path):
+        return DataError(f"model {name!r}: the folder {path} holds no readable model: {first_line}")
+    return UnavailableError(
+        f"model {name!r} is no folder here and cannot be had from the Hub: {first_line} "
+        "Check the name and the network (HF_HUB_OFFLINE must not be 1), or name a folder or builtin:tiny"
+    )
+
+
+def summarise_model(name: str, config: Any, task: Task, num_labels: int) -> ModelSummary:
+    """Load a model with the task's head, as a trial will, and its tokeniser; tell what it is."""
+    path = resolve_model(name)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = task.model(path, num_labels, dropout=None, revision=None)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise unreadable(name, path, error) from error
+    except Exception as error:  # safetensors and tokenizers raise classes of their own, derived from Exception alone
+        if type(error).__module__.split(".")[0] not in {"safetensors", "safetensors_rust", "tokenizers", "builtins"}:
+            raise
+        raise unreadable(name, path, error) from error
+    check_tokenizer(name, tokenizer, config)
+    return ModelSummary(
+        name=name,
+        architecture=type(model).__name__,
+        layers=layer_count(config),
+        total_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        max_positions=max_positions(config),
+        revision=getattr(model.config, "_commit_hash", None),
+        weights_hash=weights_hash(model.state_dict(), model.fresh_parameters),
+    )
+
+
+def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokeniser that does not fit the model."""
+    if not tokenizer.is_fast:
+        raise DataError(f"model {name!r}: its tokeniser has no fast form (tokenizer.json), which harness needs")
+    if tokenizer.pad_token_id is None:
+        raise DataError(f"model {name!r}: its tokeniser has no padding token")
+    if len(tokenizer) > config.vocab_size:
+        raise DataError(
+            f"model {name!r}: its tokeniser has {len(tokenizer)} tokens, its embeddings {config.vocab_size}; "
+            "the two files do not belong together"
+        )
+
+
+# --- the worker's device ----------------------------------------------------------------------------
+
+
+def device_facts() -> dict[str, Any]:
+    """Name, memory, driver and CUDA of the device that this process trains on, and its CPU threads."""
+    device = devices.pick()
+    facts: dict[str, Any] = {"kind": device.type, "name": devices.name(device), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "memory_bytes": properties.total_memory,
+            "capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "driver": driver_version(),
+        }
+    return facts
+
+
+def driver_version() -> str | None:
+    """Version of the NVIDIA driver; None where the kernel module does not say."""
+    version = Path("/sys/module/nvidia/version")
+    return version.read_text().strip() if version.exists() else None
