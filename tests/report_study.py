@@ -114,7 +114,7 @@ def curve(kind: str, epochs: int) -> list[tuple[float, float]]:
     return [(0.40 + 0.3 * 0.5**e, 0.43 + 0.25 * 0.5**e) for e in steps]
 
 
-def facts(config: TrialConfig, batch_size: int | None = None) -> TrialFacts:
+def facts(config: TrialConfig, batch_size: int | None = None, data: str = "f" * 16) -> TrialFacts:
     """What was run; another batch size than asked tells of a fallback."""
     run = dataclasses.replace(config, batch_size=batch_size or config.batch_size)
     return TrialFacts(
@@ -126,7 +126,7 @@ def facts(config: TrialConfig, batch_size: int | None = None) -> TrialFacts:
         total_steps=config.epochs * 400 // config.batch_size,
         train_rows=config.train or 400,
         validation_rows=VALIDATION_ROWS,
-        data_fingerprint="f" * 16,
+        data_fingerprint=data,
         model_revision=None,
         weights_hash="a" * 64,
         total_parameters=400_000,
@@ -146,12 +146,13 @@ def add_trial(
     message: str = "",
     shift: float = 0.0,
     batch_size: int | None = None,
+    data: str = "f" * 16,
 ) -> int:
     """One trial from waiting to its end; a failed one diverges in its second epoch, a pruned one stops after it."""
     trial = store.add_trial(study, config, seed, seed - 42, None, "sampled")
     environment = store.record_environment({"python": "3.12", "torch": "2.11", "threads": 2})
     store.start_trial(trial.id, "local-0", environment)
-    store.record_facts(trial.id, facts(config, batch_size))
+    store.record_facts(trial.id, facts(config, batch_size, data))
     losses = curve(kind, config.epochs)
     if state != "complete":
         losses = losses[:2]

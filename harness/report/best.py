@@ -102,7 +102,7 @@ def _sureness(study: StudyFrames, ranked: pd.DataFrame) -> Sureness:
         found = search.best_trial(
             logits, gold, metric, positive=positive(study), resamples=_RESAMPLES_OF_COUNTED if counted else _RESAMPLES
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, IndexError) as error:  # the record may be another's and damaged
         return Sureness(empty, None, [], f"validation outputs cannot be compared: {error}")
     left = len(ranked) - len(logits)
     return found._replace(note=f"{found.note}; {plural(left, 'further trial')} not compared" if left else found.note)
@@ -122,11 +122,12 @@ def validation_logits(
 
 
 def gold_labels(study: StudyFrames) -> npt.NDArray[np.int64] | None:
-    """Class ids of the validation examples, shape (examples,); None when they were not stored."""
+    """Class ids of the validation examples, shape (examples,); None when they were not stored or are unknown."""
     if study.data.empty or study.examples.empty:
         return None
     ids = {name: place for place, name in enumerate(study.data["label_names"].iloc[0])}
-    return np.array([ids.get(label, -1) for label in study.examples["label"].tolist()], dtype=np.int64)
+    labels = study.examples["label"].tolist()
+    return np.array([ids[label] for label in labels], dtype=np.int64) if set(labels) <= set(ids) else None
 
 
 def positive(study: StudyFrames) -> int | None:
@@ -145,7 +146,9 @@ def _certainty(study: StudyFrames, sureness: Sureness, complete: int) -> str:
     alike = sureness.not_distinguishable
     share = float(sureness.frame["probability_best"].iloc[0])
     sure = f"it comes out best in {share:.0%} of bootstrap samples of the {examples} validation examples"
+    compared = len(sureness.frame)
+    among = f" of the {compared} with the best objective" if compared < complete else ""
     if alike:
         others = f"trial{'s' if len(alike) > 1 else ''} {listed(alike)}"
-        return f"Not sure: it cannot be told apart from {others}; {sure}."
-    return f"Sure as far as these examples go: it beats every other trial compared; {sure}."
+        return f"Not sure: it cannot be told apart from {others}{among}; {sure}."
+    return f"Sure as far as these examples go: it beats every other trial{among}; {sure}."

@@ -229,6 +229,8 @@ def _not_paired(first: Chosen, other: Chosen) -> str:
         return "their validation labels differ or are not stored"
     if any(found is None or len(found) != len(gold[0]) for found in outputs):
         return "their validation outputs have different lengths"
+    if any(found is None or found.ndim != 2 or gold[0].max(initial=0) >= found.shape[1] for found in outputs):
+        return "their validation outputs do not fit the labels"
     return ""
 
 

@@ -31,7 +31,14 @@ class _ThisPython(KernelSpecManager):
     """Starts the kernel with the interpreter that runs now, whatever kernels are installed."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        arguments = ["-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.enabled=False"]
+        arguments = [
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--HistoryManager.enabled=False",
+            "--log-level=50",
+        ]
         return KernelSpec(argv=[sys.executable, *arguments], display_name="Python 3", language="python")
 
 
@@ -104,7 +111,7 @@ def _failed(book: Any) -> list[str]:
     found = []
     for cell in book.cells:
         for output in cell.get("outputs", []):
-            if output.output_type == "error":
+            if output.output_type == "error" and output.ename != "KeyboardInterrupt":  # how a hung cell is stopped
                 found.append(f"notebook cell {cell.source.splitlines()[-1]!r}: {output.ename}: {output.evalue}")
             elif _FAILURE in output.get("metadata", {}):
                 found.append(f"notebook cell {cell.source!r}: {output.metadata[_FAILURE]}")

@@ -24,13 +24,14 @@ def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_wo
     others = frame[~frame[on_front].astype(bool)]
     axes.plot(others[x], others[y], "o", color=figures.GREY, mfc="none", ms=4, label="others")
     axes.plot(chosen[x], chosen[y], "s-", color=figures.ORANGE, ms=4.5, lw=0.9, label="Pareto front")
-    for place, (_, row) in enumerate(chosen.head(12).iterrows()):
+    names_at: dict[tuple[float, float], list[str]] = {}
+    for row in chosen.to_dict("records"):
+        names_at.setdefault((float(row[x]), float(row[y])), []).append(str(row[names]))
+    for place, (point, those) in enumerate(list(names_at.items())[:12]):
         # Labels alternate above and below, since neighbours on a front lie close.
-        below = place % 2 == 1
-        axes.annotate(
-            figures.label(row[names], 26), (row[x], row[y]), xytext=(3, -9 if below else 5),
-            textcoords="offset points", fontsize=7,
-        )  # fmt: skip
+        offset = (3, -9 if place % 2 else 5)
+        text = figures.label(", ".join(those), 26)
+        axes.annotate(text, point, xytext=offset, textcoords="offset points", fontsize=7)
     axes.margins(x=0.12, y=0.15)
     axes.set_xlabel(x_words)
     axes.set_ylabel(y_words)
