@@ -121,7 +121,8 @@ def architecture_of(config: Any) -> Architecture:
         SpecError: for an architecture without a row, with those that have one.
     """
     if config.model_type not in ARCHITECTURES:
-        raise SpecError(f"model: architecture {config.model_type!r} is not supported; supported are {', '.join(ARCHITECTURES)}")
+        known = ", ".join(ARCHITECTURES)
+        raise SpecError(f"model: architecture {config.model_type!r} is not supported; supported are {known}")
     return ARCHITECTURES[config.model_type]
 
 

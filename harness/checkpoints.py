@@ -41,6 +41,7 @@ def save(folder: Path, identity: Mapping[str, Any], snapshot: Snapshot) -> Path:
     Args:
         folder: the trial's folder.
         identity: what a resumed trial must agree with: configuration, seed, data, weights.
+        snapshot: the moment to keep.
 
     Raises:
         TrialFailure: disk, when it is full or cannot be written; earlier generations are untouched.
@@ -97,7 +98,7 @@ def verify(folder: Path) -> str:
 
 def find(folder: Path, identity: Mapping[str, Any]) -> Found:
     """Read the newest checkpoint that is whole and belongs to this trial."""
-    incidents = []
+    incidents: list[Incident] = []
     for path in _generations(folder):
         fault = verify(path)
         if not fault:

@@ -36,6 +36,9 @@ def predict(encoder: Encoder, table: TokenTable, dtype: str, places: int) -> Log
     equal bits.
 
     Args:
+        encoder: the model.
+        table: the features.
+        dtype: number format of the forward pass.
         places: padded tokens of one batch at most.
     """
     encoder.model.eval()
@@ -97,4 +100,5 @@ def gold_margins(logits: Logits, labels: IntArray) -> Logits:
     rows = np.arange(len(logits))
     others = logits.copy()
     others[rows, labels] = -np.inf
-    return (logits[rows, labels] - others.max(axis=1)).astype(np.float32)
+    margins: Logits = (logits[rows, labels] - others.max(axis=1)).astype(np.float32)
+    return margins

@@ -82,7 +82,7 @@ def classifier(parameters: Sequence[ParameterInfo], moment: Moment) -> set[str]:
 
 @freezing_strategy
 def gradual(parameters: Sequence[ParameterInfo], moment: Moment) -> set[str]:
-    """One more layer trains each epoch, from the top: epoch 1 the head, epoch 2 the top layer too, at last the embeddings.
+    """One more layer trains each epoch, from the top: the head first, then the top layer too, the embeddings last.
 
     The embeddings join one epoch after the lowest layer, so a trial shorter than layers + 2 epochs
     never trains them.
@@ -138,5 +138,6 @@ def frozen(parameters: Sequence[ParameterInfo], freeze: str, epoch: int, epochs:
     """
     word, top = parse(freeze)
     if top > layers:
-        raise SpecError(f"freeze: {freeze} asks for {top} layers, but this model has {layers}; use embeddings to train all")
+        words = f"freeze: {freeze} asks for {top} layers, but this model has {layers}; embeddings trains all of them"
+        raise SpecError(words)
     return _STRATEGIES[word](parameters, Moment(epoch, epochs, layers, top))

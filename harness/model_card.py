@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.records import EpochRecord, TrialFacts, TrialJob
 
 _CURVE = ("loss", "accuracy", "f1", "macro_f1")
 
 
+class EpochChoice(NamedTuple):
+    """The epoch whose weights are kept, and the validation metric that chose it."""
+
+    epoch: int
+    metric: str
+
+
 def render(
-    job: TrialJob, facts: TrialFacts, records: Sequence[EpochRecord], best_epoch: int, label_names: Sequence[str]
+    job: TrialJob, facts: TrialFacts, records: Sequence[EpochRecord], best: EpochChoice, label_names: Sequence[str]
 ) -> str:
     """Markdown with the Hub's front matter.
 
     Args:
-        best_epoch: the epoch whose weights lie beside the card.
+        job, facts: what was asked and what was done.
+        records: all epochs.
+        best: the epoch whose weights lie beside the card.
         label_names: class id -> name.
     """
-    best = next(record for record in records if record.epoch == best_epoch)
+    chosen = next(record for record in records if record.epoch == best.epoch)
     lines = [
         *_front_matter(job),
         f"# {job.config.model}, fine-tuned for {job.task}",
         "",
-        f"Weights of epoch {best_epoch} of {len(records)}, chosen by validation {job.objective.metric}.",
+        f"Weights of epoch {best.epoch} of {len(records)}, chosen by validation {best.metric}.",
         "",
         "## Data",
         "",
@@ -32,11 +41,11 @@ def render(
         "",
         "## Metrics at the best epoch",
         "",
-        *_table(("split", "metric", "group", "value"), _metric_rows(best)),
+        *_table(("split", "metric", "group", "value"), _metric_rows(chosen)),
         "",
         "## Curve",
         "",
-        "Train probe and validation rows are evaluated without dropout; `train loss` is the mean over the training pass.",
+        "Train probe and validation rows are evaluated without dropout; `train loss` is the mean of the training pass.",
         "",
         *_curve(records),
         "",

@@ -30,7 +30,7 @@ def decayed(model: nn.Module) -> set[str]:
 
 
 def depth(parameter: ParameterInfo, layers: int) -> int:
-    """Steps down from the head: 0 for pooler, head and classifier, 1 for the top layer, layers + 1 for the embeddings."""
+    """Steps down from the head: 0 for pooler, head and classifier, 1 for the top layer, layers + 1 for embeddings."""
     if parameter.part == "embeddings":
         return layers + 1
     return 0 if parameter.layer is None else layers - parameter.layer
@@ -42,6 +42,10 @@ def parameter_groups(
     """Groups for AdamW: with and without decay, and one pair a depth when `layer_decay` is below 1.
 
     Args:
+        model: the model with its head.
+        parameters: where each of its parameters lies.
+        layers: layers of the model.
+        config: learning rate, weight decay and layer decay.
         trained: names of the parameters that ever train; others get no group.
 
     Returns:
@@ -74,11 +78,13 @@ def warmup_steps(warmup: float, total_steps: int) -> int:
 
 
 def schedule(kind: str, step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate at a step counted from 0.
+    """Factor on the learning rate at one step.
 
     Args:
         kind: "linear" falls to 0 at `total`, "cosine" half a wave to 0, "constant" stays.
+        step: counted from 0.
         warmup: steps of rise from 0.
+        total: steps of the whole trial.
     """
     if step < warmup:
         return step / max(1, warmup)

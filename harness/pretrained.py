@@ -1,4 +1,4 @@
-"""Pretrained models as they come from the Hub or a folder: float32, known architecture, nothing of the encoder missing."""
+"""Pretrained models from the Hub or a folder: float32, of a known architecture, with no hole in the encoder."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def load_pretrained(
     Args:
         auto_class: such as transformers.AutoModelForSequenceClassification.
         path: Hub id or folder.
+        revision: commit or branch on the Hub; None for the newest.
         dropout: replaces every dropout setting; None keeps the model's own.
         settings: further fields of the model's configuration, such as num_labels.
 
@@ -63,5 +64,6 @@ def _refuse_holes(path: str, fresh: Sequence[ParameterInfo]) -> None:
     holes = [p.name for p in fresh if p.part in ("embeddings", "layer")]
     if holes:
         raise SpecError(
-            f"model: {path} lacks {len(holes)} weights of its encoder, such as {holes[0]}; training would start from noise"
+            f"model: {path} lacks {len(holes)} weights of its encoder, such as {holes[0]}; "
+            "training would start from noise"
         )

@@ -176,6 +176,7 @@ def training_flops(
     normalisation, softmax, relative positions (DeBERTa), local windows (ModernBERT) and the head are left out.
 
     Args:
+        config: the model's configuration.
         parameters: every parameter of the model.
         trained: names of those that train.
         lengths: real tokens of each row, shape (rows,).

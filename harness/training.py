@@ -225,7 +225,7 @@ def _optimiser_step(
         micro = rows[start : start + config.batch_size]
         batch = plan.train.table.batch(micro)
         part = _loss(plan, running, batch, weights) * (_mass(plan, micro, weights) / mass)
-        state.scaler.scale(part).backward()
+        torch.autograd.backward(state.scaler.scale(part))
         loss += part.detach()
         tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
     norm = _clip(plan, state)

@@ -16,7 +16,12 @@ from typing import Any
 
 import torch
 
-from harness import checkpoints, devices, kept_models, model_card, snapshots, training
+import harness.checkpoints as checkpoints
+import harness.devices as devices
+import harness.kept_models as kept_models
+import harness.model_card as model_card
+import harness.snapshots as snapshots
+import harness.training as training
 from harness.data import Splits
 from harness.encoder import Encoder
 from harness.errors import HarnessError, TrialFailure
@@ -31,6 +36,7 @@ __all__ = ["Control", "Warm", "run"]
 Event = TrialFacts | Progress | EpochRecord | Incident | TrialOutcome
 
 PROGRESS_SECONDS = 1.0
+_PHASES = ("load", "tokenise", "save", "before")  # "before": all seconds before an interruption
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
 
@@ -57,7 +63,11 @@ class Attempt:
     config: TrialConfig
     halvings: int = 0
     began: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("load", "tokenise", "save", "before"), 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PHASES, 0.0))
+
+    def pruned(self) -> bool:
+        """Whether the owner has asked for an end; asked anew after every event."""
+        return self.control.prune
 
     def spend(self, phase: str, since: float) -> None:
         """Book the time since a reading of time.perf_counter."""
@@ -168,7 +178,7 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     model_folder = _keep(attempt, loaded, plan, facts, state)
     checkpoints.clear(folder)
     yield TrialOutcome(
-        "pruned" if attempt.control.prune else "complete",
+        "pruned" if attempt.pruned() else "complete",
         stopped_early=state.stopped,
         seconds=_seconds(attempt, state),
         model_folder=model_folder,
@@ -255,14 +265,14 @@ def _facts(plan: Plan, loaded: Loaded) -> TrialFacts:
 def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Generator[Event, None, bool]:
     """Pass records and now and then the progress on; checkpoint when it is time. True when interrupted."""
     told, saved = -math.inf, time.perf_counter()
-    if attempt.control.prune:
+    if attempt.pruned():
         return False
     for event in training.train(plan, state):
         now = time.perf_counter()
         if isinstance(event, EpochRecord) or now - told >= PROGRESS_SECONDS:
             told = now
             yield event
-        if attempt.control.prune:
+        if attempt.pruned():
             return False
         done = training.finished(plan, state)
         interrupted = attempt.control.interrupted() and not done
@@ -306,7 +316,8 @@ def _keep(attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state
         return None
     began = time.perf_counter()
     names = loaded.splits.label_names
-    card = model_card.render(job, facts, state.records, state.best.epoch, names)
+    choice = model_card.EpochChoice(state.best.epoch, plan.selection.metric)
+    card = model_card.render(job, facts, state.records, choice, names)
     plan.encoder.assign(state.best.tensors)
     tokenizer = attempt.warm.tokenizer(job.config.model)
     kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)

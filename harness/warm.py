@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import transformers
 
-from harness import data
 from harness.architectures import max_positions
 from harness.batches import TokenTable
 from harness.builtin.tiny import resolve_model
+from harness.data import Splits, fold, load
 from harness.devices import pick
 from harness.encoder import Encoder
 from harness.errors import TrialFailure
@@ -62,21 +62,21 @@ class Warm:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device or pick()
-        self._splits: Shelf[data.Splits] = Shelf(2)
+        self._splits: Shelf[Splits] = Shelf(2)
         self._encoded: Shelf[Encoded] = Shelf(8)
         self._tokenizers: Shelf[Any] = Shelf(4)
         self._encoders: Shelf[Encoder] = Shelf(1)
 
-    def splits(self, job: TrialJob, task: Task) -> data.Splits:
+    def splits(self, job: TrialJob, task: Task) -> Splits:
         """The job's data, of its fold where it has one."""
         spec = DataSpec.model_validate(dict(job.data))
         key = (task.name, canonical_json(job.data), job.data_seed)
-        splits = self._splits.get(key, lambda: data.load(spec, task, job.data_seed))
+        splits = self._splits.get(key, lambda: load(spec, task, job.data_seed))
         if job.fold is None:
             return splits
         if spec.folds is None:
             raise TrialFailure("data", f"fold {job.fold} was asked for, but data.folds is not set")
-        return data.fold(splits, job.fold, spec.folds, job.data_seed)
+        return fold(splits, job.fold, spec.folds, job.data_seed)
 
     def tokenizer(self, model: str) -> Any:
         """The model's own tokeniser."""
@@ -144,7 +144,7 @@ def first_rows(encoded: Encoded, count: int | None) -> Encoded:
 
 
 def probe_rows(encoded: Encoded, validation_rows: int, seed: int) -> Encoded:
-    """A fixed sample of training rows: as many as there are validation rows, at most 512; the same for a whole study."""
+    """A fixed sample of training rows: as many as there are validation rows, at most 512; one for a whole study."""
     count = min(len(encoded.examples), validation_rows, PROBE_ROWS)
     return take(encoded, np.sort(permutation(len(encoded.examples), seed, "probe")[:count]))
 
@@ -156,12 +156,13 @@ def take(encoded: Encoded, index: IntArray) -> Encoded:
     place[index] = np.arange(len(index))
     chosen = np.flatnonzero(place[features.example] >= 0)
     chosen = chosen[np.argsort(place[features.example[chosen]], kind="stable")]
+    picked = chosen.tolist()
     types = features.token_type_ids
     return Encoded(
         encoded.examples.take(index),
         Features(
-            input_ids=[features.input_ids[i] for i in chosen],
-            token_type_ids=None if types is None else [types[i] for i in chosen],
+            input_ids=[features.input_ids[i] for i in picked],
+            token_type_ids=None if types is None else [types[i] for i in picked],
             labels=features.labels[chosen],
             example=place[features.example[chosen]],
             truncated=features.truncated,

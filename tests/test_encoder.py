@@ -1,11 +1,11 @@
 """Loading, placing, freezing and setting back the seven architectures."""
 
-import small_models
 import pytest
+import small_models
 import torch
 import transformers
 
-from harness import architectures
+import harness.architectures as architectures
 from harness.errors import SpecError
 from harness.freezing import ParameterInfo
 

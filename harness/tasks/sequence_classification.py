@@ -11,8 +11,8 @@ import transformers
 from torch.nn import functional
 
 from harness.pretrained import load_pretrained
+from harness.row_checks import read_classification
 from harness.tasks.base import Examples, Features, Task
-from harness.tasks.rows import read_classification
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,352 @@
+"""A trial from job to outcome: ends, fallbacks, resuming, the kept model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_models
+import torch
+import transformers
+
+import harness.checkpoints as checkpoints
+from harness.records import (
+    EpochRecord,
+    Incident,
+    MetricValue,
+    Objective,
+    Progress,
+    TrialConfig,
+    TrialFacts,
+    TrialJob,
+    TrialOutcome,
+)
+from harness.trial import Control, Warm, run, smaller_batches
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A model folder and a file of rows beside it."""
+    folder = tmp_path_factory.mktemp("source")
+    small_models.model_folder(folder / "model")
+    examples = small_models.split(ROWS + 30, 1, groups=True).examples
+    with (folder / "rows.jsonl").open("w") as file:
+        for text, label, group in zip(examples.texts, examples.labels.tolist(), examples.groups, strict=True):
+            file.write(json.dumps({"text": text, "label": f"class {label}", "language": group}) + "\n")
+    return folder
+
+
+@pytest.fixture
+def job(source, tmp_path):
+    data = {"path": str(source / "rows.jsonl"), "train": ROWS, "validation": 30, "groups": "language"}
+    config = TrialConfig(
+        model=str(source / "model"),
+        epochs=3,
+        batch_size=8,
+        learning_rate=3e-3,
+        max_length=16,
+        dtype="fp32",
+        dropout=0.1,
+    )
+    return TrialJob(
+        trial=1, task="sequence-classification", data=data, data_seed=42, config=config, seed=1, fold=None,
+        objective=Objective(), folder=str(tmp_path / "trial"), keep=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def warm():
+    return Warm(small_models.CPU)
+
+
+def changed(job, **values):
+    return replace(job, config=replace(job.config, **values))
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def outcome(events):
+    assert isinstance(events[-1], TrialOutcome)
+    assert len(of(TrialOutcome, events)) == 1
+    return events[-1]
+
+
+def test_a_trial_gives_facts_records_and_one_outcome_last(job, warm):
+    events = list(run(job, warm, Control()))
+    assert isinstance(events[0], TrialFacts)
+    assert [record.epoch for record in of(EpochRecord, events)] == [1, 2, 3]
+    ended = outcome(events)
+    assert (ended.state, ended.reason, ended.model_folder) == ("complete", None, "model")
+    assert set(ended.seconds) == {"load", "tokenise", "train", "evaluate", "save", "total"}
+    parts = sum(seconds for phase, seconds in ended.seconds.items() if phase != "total")
+    assert parts <= ended.seconds["total"] * 1.01
+
+
+def test_facts_say_what_was_really_run(job, warm):
+    (facts,) = of(TrialFacts, run(changed(job, freeze="head", epochs=1), warm, Control()))
+    assert (facts.train_rows, facts.validation_rows, facts.total_steps) == (ROWS, 30, 8)
+    assert (facts.dtype, facts.attention, facts.threads) == ("fp32", "sdpa", 1)
+    assert facts.trainable_parameters == 32 * 32 + 32 + 32 * 2 + 2
+    assert facts.total_parameters > facts.trainable_parameters
+    assert facts.notes == ("freshly initialised: classifier",)
+    assert facts.truncated == {"train": 0, "validation": 0}
+
+
+def test_truncated_rows_are_counted(job, warm):
+    (facts,) = of(TrialFacts, run(changed(job, max_length=6, epochs=1), warm, Control()))
+    lengths = small_models.split(ROWS + 30, 1).table.lengths
+    assert sum(facts.truncated.values()) == int((lengths > 6).sum())
+
+
+def test_train_takes_the_first_rows(job, warm):
+    (facts,) = of(TrialFacts, run(changed(job, train=20, epochs=1), warm, Control()))
+    assert (facts.train_rows, facts.total_steps) == (20, 3)
+    ended = outcome(list(run(changed(job, train=ROWS + 1), warm, Control())))
+    assert (ended.state, ended.reason) == ("failed", "data")
+    assert "61 rows were asked for, data.train has 60" in ended.message
+
+
+def test_a_warm_trial_equals_a_cold_one(job, warm):
+    list(run(changed(job, learning_rate=0.05), warm, Control()))
+    again = of(EpochRecord, run(job, warm, Control()))
+    cold = of(EpochRecord, run(replace(job, folder=job.folder + "-cold"), Warm(small_models.CPU), Control()))
+    for one, other in zip(again, cold, strict=True):
+        assert one.metrics == other.metrics
+        assert np.array_equal(one.logits, other.logits)
+
+
+def test_the_kept_model_is_the_best_epochs_and_loads_by_itself(job, warm):
+    events = list(run(changed(job, epochs=4), warm, Control()))
+    records = of(EpochRecord, events)
+    best = min(records, key=lambda record: record.value("validation", "loss"))
+    folder = Path(job.folder) / outcome(events).model_folder
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert model.config.id2label == {0: "class 0", 1: "class 1"}
+    splits = warm.splits(job, small_models.SequenceClassification())
+    batch = tokenizer(list(splits.validation.texts), truncation=True, max_length=16, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(**batch).logits.numpy()
+    np.testing.assert_allclose(logits, best.logits, atol=1e-5)
+    card = (folder / "README.md").read_text()
+    assert f"Weights of epoch {best.epoch} of 4" in card
+    assert checkpoints.verify(folder) == ""
+    assert {file.suffix for file in folder.iterdir()} <= {".json", ".safetensors", ".md"}
+
+
+@pytest.mark.parametrize(("bar", "kept"), [(None, True), (1e9, True), (1e-9, False)])
+def test_a_model_is_written_only_when_it_beats_the_kept_ones(job, warm, bar, kept):
+    ended = outcome(list(run(replace(changed(job, epochs=1), keep_better_than=bar), warm, Control())))
+    assert (ended.model_folder == "model") == kept
+    assert (Path(job.folder) / "model").exists() == kept
+
+
+def test_nothing_is_kept_unless_asked(job, warm):
+    assert outcome(list(run(replace(job, keep=False), warm, Control()))).model_folder is None
+
+
+# --- ends --------------------------------------------------------------------------------------------
+
+
+def test_prune_ends_the_trial_after_its_record(job, warm):
+    control, events = Control(), []
+    for event in run(job, warm, control):
+        events.append(event)
+        control.prune = isinstance(event, EpochRecord) and event.epoch == 2
+    assert [record.epoch for record in of(EpochRecord, events)] == [1, 2]
+    assert outcome(events).state == "pruned"
+    assert outcome(events).model_folder == "model"
+
+
+def test_early_stopping_is_said(job, warm):
+    config = TrialConfig.from_dict(
+        {
+            **job.config.as_dict(),
+            "epochs": 9,
+            "learning_rate": 1e-12,
+            "early_stopping": {"metric": "accuracy", "patience": 1},
+        }
+    )
+    ended = outcome(list(run(replace(job, config=config), warm, Control())))
+    assert ended.state == "complete"
+    assert ended.stopped_early == "accuracy has not improved for 1 epochs after epoch 1"
+
+
+def break_at(warm, job, step, error):
+    """Make the model raise `error` at its forward pass number `step`, while it trains."""
+    task = small_models.SequenceClassification()
+    encoder = warm.encoder(task, job.config, 2)
+    passes = []
+
+    def hook(module, arguments):
+        passes.append(module.training)
+        if module.training and sum(passes) == step:
+            raise error
+
+    return encoder.model.register_forward_pre_hook(hook)
+
+
+def test_a_loss_that_is_nan_fails_the_trial_as_diverged(job):
+    warm = Warm(small_models.CPU)
+    encoder = warm.encoder(small_models.SequenceClassification(), job.config, 2)
+    encoder.model.classifier.register_forward_hook(lambda module, arguments, logits: logits * torch.nan)
+    ended = outcome(list(run(job, warm, Control())))
+    assert (ended.state, ended.reason) == ("failed", "diverged")
+    assert ended.message == "loss became nan at epoch 1, step 1"
+    assert ended.traceback == ""
+
+
+def test_an_unexpected_error_is_a_crash_with_its_traceback(job):
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 5, ZeroDivisionError("surprise"))
+    ended = outcome(list(run(job, warm, Control())))
+    assert (ended.state, ended.reason, ended.message) == ("failed", "crashed", "ZeroDivisionError: surprise")
+    assert "raise error" in ended.traceback
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_length": 41}, "max_length 41 is more than"),
+        ({"freeze": "top-9"}, "asks for 9 layers, but this model has 3"),
+        ({"dtype": "fp16"}, "fp16 needs a CUDA device, and this is a CPU; use bf16"),
+    ],
+)
+def test_what_a_model_cannot_do_fails_the_trial_as_data(job, warm, values, words):
+    ended = outcome(list(run(changed(job, **values), warm, Control())))
+    assert (ended.state, ended.reason) == ("failed", "data")
+    assert words in ended.message
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_restarts_with_half_the_batch_and_the_same_steps(job, error):
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 11, error)
+    events = list(run(job, warm, Control()))
+    first, second = of(TrialFacts, events)
+    assert (first.config.batch_size, second.config.batch_size) == (8, 4)
+    assert second.config.effective_batch_size == 8
+    assert first.total_steps == second.total_steps
+    (incident,) = of(Incident, events)
+    assert incident.kind == "oom"
+    assert incident.details["batch_size"] == [8, 4]
+    assert [record.epoch for record in of(EpochRecord, events)] == [1, 1, 2, 3]
+    assert outcome(events).state == "complete"
+
+
+def test_out_of_memory_with_one_row_fails_the_trial(job):
+    job = changed(job, batch_size=1)
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 2, torch.OutOfMemoryError("CUDA out of memory"))
+    ended = outcome(list(run(job, warm, Control())))
+    assert (ended.state, ended.reason) == ("failed", "oom")
+    assert "batches of one row of 16 tokens" in ended.message
+
+
+@pytest.mark.parametrize(("size", "parts"), [(16, (8, 2)), (15, (5, 3)), (7, (1, 7)), (12, (6, 2)), (9, (3, 3))])
+def test_the_effective_batch_stays_exact(size, parts):
+    smaller = smaller_batches(TrialConfig(batch_size=size, gradient_accumulation=3))
+    assert (smaller.batch_size, smaller.gradient_accumulation // 3) == parts
+    assert smaller.effective_batch_size == 3 * size
+
+
+def test_one_row_cannot_be_halved():
+    assert smaller_batches(TrialConfig(batch_size=1)) is None
+
+
+# --- interruptions -----------------------------------------------------------------------------------
+
+
+def interrupt_after(job, warm, steps):
+    left = [steps]
+
+    def interrupted():
+        left[0] -= 1
+        return left[0] <= 0
+
+    return list(run(job, warm, Control(interrupted=interrupted)))
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9, 17])
+def test_an_interrupted_trial_waits_and_goes_on_to_the_same_end(job, warm, steps):
+    expected = of(EpochRecord, run(replace(job, folder=job.folder + "-whole"), warm, Control()))
+    broken = interrupt_after(job, warm, steps)
+    assert outcome(broken).state == "waiting"
+    resumed = list(run(job, warm, Control()))
+    assert isinstance(resumed[0], TrialFacts)
+    assert outcome(resumed).state == "complete"
+    assert not of(Incident, resumed)
+    for one, other in zip(of(EpochRecord, resumed), expected, strict=True):
+        assert one.metrics == other.metrics
+        assert np.array_equal(one.logits, other.logits) and np.array_equal(one.margins, other.margins)
+    names = ("model", f"{Path(job.folder).name}-whole/model")
+    first, second = (Path(job.folder) / names[0], Path(job.folder).parent / names[1])
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    assert outcome(resumed).seconds["total"] > outcome(broken).seconds["total"]
+
+
+def test_a_finished_trial_leaves_no_checkpoint(job, warm):
+    interrupt_after(job, warm, 5)
+    assert (Path(job.folder) / "checkpoints").exists()
+    list(run(job, warm, Control()))
+    assert not (Path(job.folder) / "checkpoints").exists()
+
+
+def test_checkpoints_come_on_their_cadence(job, warm):
+    events = run(replace(job, checkpoint_seconds=0.0), warm, Control())
+    for event in events:
+        if isinstance(event, EpochRecord) and event.epoch == 2:
+            break
+    assert len(list((Path(job.folder) / "checkpoints").iterdir())) == 2
+
+
+def test_a_short_trial_writes_no_checkpoint(job, warm):
+    for event in run(job, warm, Control()):
+        if isinstance(event, EpochRecord):
+            assert not (Path(job.folder) / "checkpoints").exists()
+
+
+def test_a_trial_restarted_for_memory_resumes_with_its_smaller_batches(job):
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 3, MemoryError())
+    left = [14]
+
+    def interrupted():
+        left[0] -= 1
+        return left[0] <= 0
+
+    assert outcome(list(run(job, warm, Control(interrupted=interrupted)))).state == "waiting"
+    (facts,) = of(TrialFacts, run(job, warm, Control()))
+    assert facts.config.batch_size == 4
+
+
+def test_progress_comes_at_most_once_a_second(job, warm):
+    assert len(of(Progress, run(job, warm, Control()))) <= 3
+
+
+def test_an_objective_that_is_a_cost_keeps_the_epoch_of_the_best_loss(job, warm):
+    events = list(run(replace(job, objective=Objective("train_samples_per_second", "maximize")), warm, Control()))
+    assert outcome(events).model_folder == "model"
+    card = (Path(job.folder) / "model" / "README.md").read_text()
+    best = min(of(EpochRecord, events), key=lambda record: record.value("validation", "loss"))
+    assert f"Weights of epoch {best.epoch} of 3, chosen by validation loss" in card
+
+
+def test_metrics_are_rows_by_group(job, warm):
+    record = of(EpochRecord, run(job, warm, Control()))[-1]
+    assert MetricValue("validation", "loss", record.value("validation", "loss", "de"), "de") in record.metrics
