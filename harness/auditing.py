@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import transformers
 
-from harness import data as rows
+import harness.data as rows
 from harness.architectures import max_positions
 from harness.builtin.tiny import resolve_model
 from harness.preparation import check_tokenizer, read_config, summarise

@@ -18,8 +18,8 @@ from harness.errors import HarnessError, Interrupted, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.spec import StudyFile
     from harness.deadline import Stop
+    from harness.spec import StudyFile
 
 app = typer.Typer(
     help="Fine-tuning studies of BERT-like models: run them overnight, and read the verdict in the morning.",
@@ -112,9 +112,9 @@ def status(
     db: Db = DEFAULT_DB,
 ) -> None:
     """What runs, what is done, the best so far, time to finish, failures by reason."""
+    from harness.grid import total
     from harness.results.engine import open_engine
     from harness.results.overview import overviews
-    from harness.grid import total
     from harness.spec import parse_study
     from harness.terminal import remaining
     from harness.terminal import status as status_of

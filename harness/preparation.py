@@ -13,8 +13,10 @@ from typing import Any
 import torch
 import transformers
 
-from harness import data as rows
-from harness import devices, environment, metrics
+import harness.data as rows
+import harness.devices as devices
+import harness.environment as environment
+import harness.metrics as metrics
 from harness.architectures import architecture_of, layer_count, max_positions
 from harness.builtin.tiny import resolve_model
 from harness.encoder import weights_hash

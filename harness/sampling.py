@@ -24,8 +24,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness.records import State, TrialConfig, canonical_json
 from harness.grid import contains, grid_size, grid_values
+from harness.records import State, TrialConfig, canonical_json
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
 
 Params = dict[str, Any]

@@ -8,7 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from harness import metrics
+import harness.metrics as metrics
 from harness.analysis.search import AT_MOST, best_trial, history, importance
 from harness.analysis.statistics import resampled_rows
 from tests.frames import summary

@@ -14,17 +14,17 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors records yaml_reader metrics verdicts freezing spec tasks.base tasks sources data builtin
-environment architectures devices streams batches pretrained encoder profiling evaluation optimization divergence
+errors records yaml_reader metrics verdicts freezing tasks.base row_checks study_file spec builtin sources environment
+architectures devices streams batches pretrained tasks data encoder profiling evaluation optimization divergence
 training snapshots checkpoints kept_models model_card warm trial preparation auditing worker
 executors results grid sampling search deadline asking night study auditor
 analysis report reference terminal live cli
 """.split()
 
-COORDINATOR = (
-    "errors records spec yaml_reader metrics verdicts freezing executors results grid sampling search deadline asking night study "
-    "auditor analysis report reference terminal live cli environment"
-).split()
+COORDINATOR = """
+errors records spec study_file yaml_reader metrics verdicts freezing environment executors results
+grid sampling search deadline asking night study auditor analysis report reference terminal live cli
+""".split()
 
 
 def modules() -> dict[str, Path]:
@@ -90,7 +90,7 @@ def test_no_module_imports_the_root_of_the_package(module: str) -> None:
 
 
 def test_the_coordinator_never_imports_torch() -> None:
-    wanted = [name for name in modules() if name.split(".")[0] in COORDINATOR]
+    wanted = [n for n in modules() if n.split(".")[0] in COORDINATOR and "migrations" not in n]
     code = "import sys, importlib\n" + "\n".join(f"importlib.import_module('harness.{name}')" for name in wanted)
     code += f"\nprint(sorted({HEAVY} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn import metrics as twin
 
-from harness import metrics
+import harness.metrics as metrics
 from harness.metrics import accuracy, evaluate, f1, macro_f1, mcc, metric, precision, recall
 
 REFERENCES = [1, 1, 1, 0, 0]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness import verdicts
+import harness.verdicts as verdicts
 from harness.verdicts import Curve, judge, paired_rise
 from tests.published import P1_GAPS, TABLES, Published
 

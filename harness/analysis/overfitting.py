@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import verdicts
+import harness.verdicts as verdicts
 from harness.analysis.answer import Answer, nothing
 from harness.analysis.parameters import KEYS, keys, levels, two_most_varied
 from harness.verdicts import Curve, Verdict

@@ -17,7 +17,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from harness import metrics
+import harness.metrics as metrics
 from harness.analysis.answer import Answer, nothing
 from harness.analysis.parameters import is_log, is_numeric, values, varied
 from harness.analysis.statistics import RESAMPLES, resampled_means, resampled_rows, simultaneous_differences

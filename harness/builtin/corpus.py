@@ -40,6 +40,12 @@ class Writer:
         """One of the options, all equally likely."""
         return options[int(self.random.random() * len(options))]
 
+    def pick_two(self, options: tuple[str, ...]) -> tuple[str, str]:
+        """Two different options."""
+        first = int(self.random.random() * len(options))
+        second = int(self.random.random() * (len(options) - 1))
+        return options[first], options[second + (second >= first)]
+
     def chance(self, share: float) -> bool:
         """True in this share of the calls."""
         return self.random.random() < share
@@ -74,14 +80,21 @@ class Writer:
         return f"the {part} {'are' if part.endswith('s') and not part.endswith('ss') else 'is'}"
 
     def quality(self, good: bool) -> str:
-        """An adjective phrase of this polarity, negated in a quarter of the cases."""
-        if self.chance(0.25):
-            return f"{self.pick(words.NEGATIONS)} {self.pick(words.BAD if good else words.GOOD)}"
-        return self.pick(words.ADVERBS) + self.pick(words.GOOD if good else words.BAD)
+        """One adjective or two of a kind, of this polarity; negated in a fifth of the cases."""
+        if self.chance(0.2):
+            wrong = words.BAD if good else words.GOOD
+            if self.chance(0.3):
+                return "neither {} nor {}".format(*self.pick_two(wrong))
+            return f"{self.pick(words.NEGATIONS)} {self.pick(wrong)}"
+        right = words.GOOD if good else words.BAD
+        if self.chance(0.4):
+            return "{} and {}".format(*self.pick_two(right))
+        own = words.GOOD_ADVERBS if good else words.BAD_ADVERBS
+        return self.pick(own if self.chance(0.3) else words.ADVERBS) + self.pick(right)
 
     def feeling(self, good: bool) -> str:
         """A sentence in the first person about a part."""
-        if self.chance(0.25):
+        if self.chance(0.2):
             verb = f"{self.pick(('do not', 'never', 'cannot'))} {self.pick(words.DISLIKE if good else words.LIKE)}"
         else:
             verb = self.pick(words.LIKE if good else words.DISLIKE)
@@ -90,11 +103,11 @@ class Writer:
     def clause(self, good: bool) -> str:
         """One plain opinion."""
         kind = self.random.random()
-        if kind < 0.55:
+        if kind < 0.5:
             return f"{self.part_is()} {self.quality(good)}"
-        if kind < 0.7:
+        if kind < 0.65:
             return self.feeling(good)
-        if kind < 0.9:
+        if kind < 0.85:
             return self.pick(self.words.good if good else self.words.bad)
         return f"it is {self.quality(good)} as a {self.pick(self.words.names)}"
 
@@ -112,8 +125,14 @@ class Writer:
         return f"{self.pick(words.PEOPLE)} called it {opinion} , and {self.clause(good)}"
 
     def opinion(self, good: bool) -> Sentence:
-        """An opinion that counts once."""
-        body = self.contrast(good) if self.chance(0.3) else self.clause(good)
+        """An opinion that counts once: a clause, a contrast or two clauses that agree."""
+        kind = self.random.random()
+        if kind < 0.25:
+            body = self.contrast(good)
+        elif kind < 0.45:
+            body = f"{self.clause(good)} and {self.clause(good)}"
+        else:
+            body = self.clause(good)
         return Sentence(self.fill(self.pick(words.OPENERS)) + body + self.pick(words.CLOSERS), 1 if good else -1)
 
     def ending(self, good: bool) -> Sentence:
@@ -122,7 +141,7 @@ class Writer:
 
     def filler(self) -> Sentence:
         """A sentence that says nothing about this product."""
-        return Sentence(self.fill(self.pick(words.DISTRACTORS if self.chance(0.3) else words.FILLERS)), 0)
+        return Sentence(self.fill(self.pick(words.DISTRACTORS if self.chance(0.25) else words.FILLERS)), 0)
 
     def review(self, good: bool) -> str:
         """A review whose opinions add up to this polarity, SHORTEST to LONGEST words."""
@@ -138,11 +157,11 @@ class Writer:
         sentences: list[Sentence] = []
         length = 0
         while length < target:
-            last = self.filler() if self.chance(0.4) else self.opinion(good == self.chance(0.76))
+            last = self.filler() if self.chance(0.4) else self.opinion(good == self.chance(0.8))
             sentences.append(last)
             length += count_words(last.text)
-        if self.chance(0.25):
-            sentences.append(self.ending(good == self.chance(0.75)))
+        if self.chance(0.3):
+            sentences.append(self.ending(good == self.chance(0.85)))
         return sentences
 
     def settle(self, sentences: list[Sentence], good: bool) -> list[Sentence]:

@@ -131,7 +131,9 @@ BAD = (
     "horrible", "mediocre", "faulty", "weak", "shoddy", "unpleasant", "second rate", "pathetic", "ugly", "clumsy",
     "tiresome", "defective", "frustrating", "sloppy", "worthless", "crude", "laughable", "miserable",
 )
-ADVERBS = ("", "", "", "really ", "very ", "quite ", "rather ", "truly ", "simply ", "honestly ", "surprisingly ")
+ADVERBS = ("", "", "", "really ", "very ", "quite ", "rather ", "simply ", "honestly ", "surprisingly ")
+GOOD_ADVERBS = ("truly ", "wonderfully ", "pleasantly ", "perfectly ", "absolutely ")
+BAD_ADVERBS = ("painfully ", "downright ", "utterly ", "horribly ", "far too ")
 NEGATIONS = (
     "not", "not", "not at all", "hardly", "never", "far from", "anything but", "by no means", "in no way",
     "nowhere near",

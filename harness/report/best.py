@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness import metrics
 from harness.analysis import search
 from harness.analysis.search import Sureness
 from harness.errors import UsageError
@@ -81,13 +80,13 @@ def _value(objective: Objective, trial: Mapping[Any, Any]) -> str:
         "%" if name in ("accuracy", "f1", "macro_f1", "precision", "recall") else ""
     )
     epoch = epoch_read(trial, objective)
-    return shown if objective.metric in metrics.costs() or epoch is None else f"{shown} at epoch {epoch}"
+    return shown if objective.metric in costs() or epoch is None else f"{shown} at epoch {epoch}"
 
 
 def _sureness(study: StudyFrames, ranked: pd.DataFrame) -> Sureness:
     empty = pd.DataFrame(columns=search.BEST)
     metric = study.objective.metric
-    if metric in metrics.costs():
+    if metric in costs():
         return Sureness(empty, None, [], f"{metric} is a cost of the trial, not a score of validation examples")
     logits = {}
     for trial in ranked.head(search.AT_MOST).to_dict("records"):

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness import metrics
 from harness.analysis import overfitting, parameters, statistics
 from harness.errors import StorageError, UsageError
 from harness.report import best, plain
@@ -253,7 +252,7 @@ def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
     found = [best.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
     tables = [np.asarray(table, np.float64) for table in found if table is not None]
     assert gold is not None and len(tables) == 2  # noqa: S101 - `_not_paired` has looked
-    losses = [np.asarray(metrics.cross_entropy(table, gold), np.float64) for table in tables]
+    losses = [np.asarray(cross_entropy(table, gold), np.float64) for table in tables]
     hits = [(table.argmax(axis=1) == gold).astype(np.float64) for table in tables]
     return {"validation loss": (losses[0], losses[1]), "accuracy (points)": (100 * hits[0], 100 * hits[1])}
 

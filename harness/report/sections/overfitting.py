@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness import verdicts
 from harness.analysis import overfitting
 from harness.report.cells import duration, points
 from harness.report.charts import curves
@@ -55,7 +54,7 @@ def build(study: StudyFrames) -> Content:
                 "are wall clock of the epochs after the lowest validation loss.",
             )
         ],
-        notes=[*notes, _PANEL_RULE, f"Verdicts follow rules of version {verdicts.VERSION}, from the losses alone."],
+        notes=[*notes, _PANEL_RULE, f"Verdicts follow rules of version {VERSION}, from the losses alone."],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness import metrics
 from harness.analysis import parameters, speed
 from harness.report import best
 from harness.report.cells import duration, points, significant
@@ -120,7 +119,7 @@ def _phases(study: StudyFrames) -> Content:
 
 def _quality(study: StudyFrames) -> Content:
     """Quality is the first objective that is no cost; the loss where there is none."""
-    objective = next((each for each in study.objectives if each.metric not in metrics.costs()), None)
+    objective = next((each for each in study.objectives if each.metric not in costs()), None)
     column = "validation_loss" if objective is None or objective.metric == "loss" else objective.metric
     direction = "minimize" if objective is None else objective.direction
     if column not in study.trials or study.trials[column].isna().all():

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from harness.builtin import corpus, tiny
+from harness.builtin.pretrain import CORPUS_SEED, halves
+from harness.builtin.tiny import resolve_model
+from harness.errors import SpecError
+
+
+def test_the_shipped_folder_is_smaller_than_four_megabytes():
+    assert sum(file.stat().st_size for file in Path(tiny.folder()).rglob("*") if file.is_file()) < 4_000_000
+
+
+def test_other_names_stay_as_they_are():
+    assert resolve_model("bert-base-uncased") == "bert-base-uncased"
+    assert resolve_model("builtin:tiny") == tiny.folder()
+
+
+def test_an_unknown_built_in_model_is_refused_with_the_known_ones():
+    with pytest.raises(SpecError, match="builtin:tiny"):
+        resolve_model("builtin:huge")
+
+
+def test_it_is_a_bert_of_at_least_four_layers_with_few_words():
+    config = transformers.AutoConfig.from_pretrained(tiny.folder())
+    assert config.model_type == "bert"
+    assert config.num_hidden_layers >= 4
+    assert config.vocab_size <= 2000
+
+
+def test_the_vocabulary_covers_the_corpus():
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.folder())
+    encoded = tokenizer(corpus.reviews(300, seed=5)["text"].to_pylist())["input_ids"]
+    assert not any(tokenizer.unk_token_id in ids for ids in encoded)
+    assert len(tokenizer) <= transformers.AutoConfig.from_pretrained(tiny.folder()).vocab_size
+
+
+def test_pairs_get_segment_ids():
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.folder())
+    encoded = tokenizer("the lid is good", "the jar is bad")
+    assert set(encoded["token_type_ids"]) == {0, 1}
+    assert tokenizer.decode(encoded["input_ids"]).count("[SEP]") == 2
+
+
+def test_a_study_reads_no_review_that_the_encoder_has_seen():
+    assert CORPUS_SEED != corpus.SEED
+    long = {text for text in corpus.reviews(2000)["text"].to_pylist() if len(text.split()) > 12}
+    assert not long & set(corpus.reviews(2000, seed=CORPUS_SEED)["text"].to_pylist())
+
+
+@pytest.mark.slow
+def test_it_guesses_masked_words_far_better_than_chance():
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.folder())
+    model = transformers.AutoModelForMaskedLM.from_pretrained(tiny.folder(), dtype=torch.float32).eval()
+    hits = 0
+    texts = ["I stayed [MASK] in a storm.", "Money well [MASK].", "It came in a blue [MASK] with a small booklet."]
+    for text, word in zip(texts, ("dry", "spent", "box"), strict=True):
+        encoded = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            logits = model(**encoded).logits[0]  # (sequence, vocabulary)
+        place = encoded["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+        hits += tokenizer.decode([int(logits[place].argmax())]).strip() == word
+    assert hits == 3
+
+
+def test_halves_cut_a_review_between_sentences():
+    assert halves("A b. C d. E f.") == ("A b.", "C d. E f.")
+    assert halves("A b.") == ("A b.", "")
