@@ -12,6 +12,7 @@ import pandas as pd
 from harness.analysis import search
 from harness.analysis.search import Sureness
 from harness.errors import UsageError
+from harness.metrics import costs
 from harness.records import Objective
 from harness.report.cells import cell
 from harness.report.naming import labels, listed, plural

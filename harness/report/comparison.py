@@ -17,6 +17,7 @@ import pandas as pd
 
 from harness.analysis import overfitting, parameters, statistics
 from harness.errors import StorageError, UsageError
+from harness.metrics import cross_entropy
 from harness.report import best, plain
 from harness.report.build import write
 from harness.report.cells import is_missing, significant

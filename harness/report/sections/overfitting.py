@@ -11,6 +11,7 @@ from harness.report.charts import curves
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
+from harness.verdicts import VERSION
 
 _SHOWN = [
     "trial",

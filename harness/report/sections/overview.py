@@ -12,6 +12,8 @@ from harness.report.naming import listed, plural, value
 from harness.report.section import Content, section
 from harness.report.study_frames import StudyFrames
 
+_NAMES = {"accuracy": "accuracy", "f1": "F1", "mcc": "MCC"}
+
 
 @section(order=0, title="Overview")
 def build(study: StudyFrames) -> Content:
@@ -74,8 +76,8 @@ def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
     total = float(study.trials["total_seconds"].sum())
     facts.append(("time in trials", duration(total) if total else cell("", None)))
     if found.trial is not None:
-        scores = [name for name in ("accuracy", "f1", "mcc") if not pd.isna(found.trial.get(name))]
-        facts += [(f"best trial: {name}", _score(name, found.trial[name])) for name in scores]
+        scores = [name for name in _NAMES if not pd.isna(found.trial.get(name))]
+        facts += [(f"best trial: {_NAMES[name]}", _score(name, found.trial[name])) for name in scores]
     return facts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.analysis import parameters, speed
+from harness.metrics import costs
 from harness.report import best
 from harness.report.cells import duration, points, significant
 from harness.report.charts import bars, scatter
@@ -75,15 +76,21 @@ def _rates(study: StudyFrames) -> Content:
         "which says nothing of other days. First steps, evaluation and saving are left out."
     )
     shown = _bounded(rates).rename(columns={"sample": "interval_over", "n": "count", "padding": "padding_share"})
-    shown = shown.drop(columns=["study", "configuration"])
-    table = Table("speed", shown[["name", *[c for c in shown if c != "name"]]], _TABLE.format(len(rates)))
+    none_shared = ["shared"] if not shown["shared"].any() else []
+    shown = _named(shown.drop(columns=["study", "configuration", *none_shared]), "configuration")
+    table = Table("speed", shown, _TABLE.format(plural(len(rates), "configuration")))
     return Content(findings, (), [Drawing("speed-rates", figure, caption)], [table], notes)
 
 
 _TABLE = (
-    "Training speed of {} configurations with 95% intervals. Tokens are real ones; padding is the share of padded "
+    "Training speed of {} with 95% intervals. Tokens are real ones; padding is the share of padded "
     "places; load is what other processes took of the processors. Only rows with equal shared work compare."
 )
+
+
+def _named(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The column `name` first, under the heading of what it names."""
+    return frame[["name", *[column for column in frame if column != "name"]]].rename(columns={"name": what})
 
 
 def _bounded(rates: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +120,8 @@ def _phases(study: StudyFrames) -> Content:
         f"Where the wall clock went, of the {len(longest)} longest of {plural(len(frame), 'finished trial')}; "
         "other is what no phase claims: start-up, waiting, moving data."
     )
-    table = Table("time", frame[["name", *known, "total_seconds"]], "Seconds of each finished trial by phase.")
+    shown = _named(frame[["name", *known, "total_seconds"]], "trial")
+    table = Table("time", shown, "Seconds of each finished trial by phase.")
     return Content(findings, (), [Drawing("speed-phases", figure, caption)], [table])
 
 
@@ -145,15 +153,15 @@ def _quality(study: StudyFrames) -> Content:
         f"Worth their time ({words} against training time): configuration{'s' if len(front) > 1 else ''} "
         f"{listed(front['configuration'].tolist(), 12)} of {len(frame)}; every other is beaten in both."
     )
-    shown = frame[["name", column, "train_seconds", "trials", "shared", "front"]]
+    shown = _named(frame[["name", column, "train_seconds", "trials", "front"]], "configuration")
     table = Table("quality-against-time", shown, f"{words} and training time by configuration, cheapest first.")
     return Content([finding], (), [Drawing("speed-front", figure, caption)], [table])
 
 
 def _doublings(study: StudyFrames) -> Content:
-    costs = {"seconds_per_sample": "time per sample", "peak_memory_bytes": "peak memory"}
+    measured = {"seconds_per_sample": "time per sample", "peak_memory_bytes": "peak memory"}
     frames, findings, notes = [], [], []
-    for cost, words in costs.items():
+    for cost, words in measured.items():
         answer = speed.doubling(study.trials, cost)
         notes += [f"Doublings, {words}: {answer.note}."] if answer.note else []
         for row in answer.frame.to_dict("records"):
