@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -170,22 +170,26 @@ def compare(
 @app.command()
 def export(
     study: StudyArgument,
-    file_format: Annotated[str, typer.Option("--format", help="csv, parquet or json")] = "csv",
-    model: Annotated[
-        Path | None, typer.Option("--model", help="copy the best model into this new folder instead")
-    ] = None,
+    file_format: Annotated[
+        Literal["csv", "parquet", "json"], typer.Option("--format", help="kind of the files")
+    ] = "csv",
+    model: Annotated[Path | None, typer.Option("--model", help="copy the best model here instead")] = None,
     db: Db = DEFAULT_DB,
     out: Annotated[Path, typer.Option("--out", help="folder for the files")] = Path("exports"),
 ) -> None:
     """Write a study's frames as files, or copy its best model."""
+    from harness.results.engine import open_engine
     from harness.results.exports import export as export_frames
     from harness.results.exports import export_model
+    from harness.results.store import Store
 
     name = _name(study)
     if model is not None:
-        typer.echo(str(export_model(db, name, model)))
+        with Store.open(db, create=False) as store:
+            trial = export_model(store, name, model)
+        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}")
         return
-    for path in export_frames(db, name, file_format, out / name):
+    for path in export_frames(open_engine(db, read_only=True), name, file_format, out / name):
         typer.echo(str(path))
 
 

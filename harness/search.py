@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from harness.grid import enumerated, folds, points, runs, total
 from harness.records import State, TrialConfig
+from harness.results.store import Origin
 from harness.sampling import Sampling, Tried, mix
 from harness.spec import StudySpec
 
@@ -24,7 +25,7 @@ class Proposal:
     seed: int
     replicate: int
     fold: int | None
-    origin: str
+    origin: Origin
 
 
 class Search:
@@ -73,7 +74,7 @@ class Search:
         elif self.spec.search:
             yield self._sampled()
 
-    def _missing(self, config: TrialConfig, origin: str) -> Iterator[Proposal]:
+    def _missing(self, config: TrialConfig, origin: Origin) -> Iterator[Proposal]:
         done = self._known.get(config.fingerprint, [])
         for replicate, fold in self._runs:
             if (replicate, fold) not in done:
@@ -96,7 +97,7 @@ class Search:
         replicate = 1 + max(replicate for replicate, _ in done)
         return self._proposal(config, replicate, folds(self.spec)[0], "sampled")
 
-    def _proposal(self, config: TrialConfig, replicate: int, fold: int | None, origin: str) -> Proposal:
+    def _proposal(self, config: TrialConfig, replicate: int, fold: int | None, origin: Origin) -> Proposal:
         return Proposal(config, self.seed_of(replicate), replicate, fold, origin)
 
     def seed_of(self, replicate: int) -> int:

@@ -7,7 +7,6 @@ TEMPLATE = """\
 #   Which learning rate and how many epochs suit my data, and does freezing the encoder help?
 #
 #   harness audit FILE    lengths, class balance, duplicates: before the night
-#   harness plan FILE     steps, time and memory
 #   harness run FILE      in the evening; the same command goes on where it stopped
 #   harness report {name}
 study: {name}
