@@ -1,8 +1,8 @@
-"""Makes `builtin:tiny`: trains its WordPiece vocabulary, then masked words and sentence pairs on made-up reviews.
+"""Makes `builtin:tiny`: its WordPiece vocabulary, then masked words and the words of a hidden part, on made-up reviews.
 
-Run by `python -m harness.builtin.pretrain [FOLDER]`; ten minutes on one core. It never sees a label. The pairs
-(does the second half belong to the first?) give the pooler a meaning, as in the first BERT; a wrong half is
-taken from a review of the same product, so that only content and opinion tell.
+Run by `python -m harness.builtin.pretrain [FOLDER]`; about ten minutes on one core. It never sees a label. In
+half of the rows a part of the review is hidden, and the pooler has to say which words it holds: what the parts of
+a review share is its product and its opinion, so the pooler comes to sum a text up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from harness.builtin import corpus, tiny
 
 VOCABULARY = 1200
 PEAK = 1.5e-3
+MASKED = 0.2
+HIDDEN_PART = 0.5
+# Words that are in more of the texts than this say nothing about one of them.
+COMMON = 0.1
 # Not the seed of a study's rows: the encoder has not seen the reviews it is fine-tuned on.
 CORPUS_SEED = 9_001
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -40,14 +44,29 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Row:
+    """Token ids of what is seen, where its second segment begins, and the ids of what is hidden."""
+
+    ids: list[int]
+    second: int
+    hidden: list[int]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Rows of about equal length: ids, segment, mask of shape (batch, sequence); targets -100 where not asked."""
+    """Rows of about equal length.
+
+    Attributes:
+        ids, segments, attention: shape (batch, sequence).
+        targets: ids of the masked words, elsewhere -100, shape (batch, sequence).
+        hidden: share of each word among the telling words of the hidden part, shape (batch, words); zeros without one.
+    """
 
     ids: torch.Tensor
     segments: torch.Tensor
     attention: torch.Tensor
     targets: torch.Tensor
-    follows: torch.Tensor
+    hidden: torch.Tensor
 
 
 def train_tokenizer(texts: list[str]) -> Tokenizer:
@@ -69,80 +88,79 @@ def train_tokenizer(texts: list[str]) -> Tokenizer:
 def halves(text: str) -> tuple[str, str]:
     """A review cut after half of its sentences; the second half is empty for a single sentence."""
     sentences = text.removesuffix(".").split(". ")
-    middle = len(sentences) // 2 if len(sentences) > 1 else 1
-    return ". ".join(sentences[:middle]) + ".", ". ".join(sentences[middle:]) + "." if len(sentences) > 1 else ""
+    if len(sentences) == 1:
+        return text, ""
+    middle = len(sentences) // 2
+    return ". ".join(sentences[:middle]) + ".", ". ".join(sentences[middle:]) + "."
 
 
 class Reader:
-    """Turns reviews into masked batches, each pass with new masks and new wrong halves."""
+    """Turns reviews into masked batches, each pass with new masks and new hidden parts."""
 
     def __init__(self, tokenizer: Tokenizer, rows: int, seed: int) -> None:
-        table = corpus.reviews(rows, seed=seed, noise=0.0)
-        cut = [halves(text) for text in table["text"].to_pylist()]
-        self.first = [e.ids for e in tokenizer.encode_batch([a for a, _ in cut], add_special_tokens=False)]
-        self.second = [e.ids for e in tokenizer.encode_batch([b for _, b in cut], add_special_tokens=False)]
-        self.vocabulary = tokenizer.get_vocab_size()
-        products = np.array(table["product"].to_pylist())
-        self.same_product = {p: np.flatnonzero(products == p) for p in set(products.tolist())}
-        self.products = products
+        cut = [halves(text) for text in corpus.reviews(rows, seed=seed, noise=0.0)["text"].to_pylist()]
+        first = tokenizer.encode_batch([a for a, _ in cut], add_special_tokens=False)
+        second = tokenizer.encode_batch([b for _, b in cut], add_special_tokens=False)
+        self.halves = [(a.ids, b.ids) for a, b in zip(first, second, strict=True)]
+        self.words = tokenizer.get_vocab_size()
         self.generator = np.random.default_rng(seed)
+        texts_with = np.zeros(self.words)
+        for a, b in self.halves:
+            texts_with[list({*a, *b})] += 1
+        self.telling = texts_with < COMMON * rows
 
-    def pairs(self) -> tuple[list[list[int]], list[list[int]], npt.NDArray[np.bool_]]:
-        """First halves, second halves, and whether the second follows (in half of the rows that have one)."""
-        wrong = self.generator.random(len(self.first)) < 0.5
-        second = list(self.second)
-        for row in np.flatnonzero(wrong):
-            others = self.same_product[self.products[row]]
-            second[row] = self.second[int(others[self.generator.integers(len(others))])]
-        return self.first, second, ~wrong
+    def row(self, first: list[int], second: list[int]) -> Row:
+        """One half with the other one hidden, or both, as one text or as a pair."""
+        dice = self.generator.random()
+        if second and dice < HIDDEN_PART:
+            seen, hidden = (first, second) if dice < HIDDEN_PART / 2 else (second, first)
+            return Row([CLS, *seen, SEP], len(seen) + 2, hidden)
+        if second and dice > 0.8:
+            return Row([CLS, *first, SEP, *second, SEP], len(first) + 2, [])
+        ids = [CLS, *first, *second, SEP]
+        return Row(ids, len(ids), [])
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """One pass over all rows, batches of about equal length in random order."""
-        first, second, follows = self.pairs()
-        rows = [[CLS, *a, SEP, *b, SEP] if b else [CLS, *a, SEP] for a, b in zip(first, second, strict=True)]
-        lengths = np.array([len(row) for row in rows]) + self.generator.random(len(rows))
-        order = np.argsort(lengths, kind="stable")
+        rows = [self.row(first, second) for first, second in self.halves]
+        order = np.argsort([len(row.ids) + self.generator.random() for row in rows])
         chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         for chunk in self.generator.permutation(len(chunks)):
-            index = chunks[chunk]
-            yield self.batch(
-                [rows[i] for i in index],
-                [len(first[i]) + 2 for i in index],
-                [int(not follows[i]) if second[i] else -100 for i in index],
-            )
+            yield self.batch([rows[i] for i in chunks[chunk]])
 
-    def batch(self, rows: list[list[int]], starts: list[int], follows: list[int]) -> Batch:
-        """Pad, and mask 20% of the words: 80% by [MASK], 10% by a random word, 10% left as they are."""
-        ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+    def batch(self, rows: list[Row]) -> Batch:
+        """Pad, and mask a share of the words: 80% by [MASK], 10% by a random word, 10% left as they are."""
+        ids = np.full((len(rows), max(len(row.ids) for row in rows)), PAD, dtype=np.int64)
         segments = np.zeros_like(ids)
+        hidden = np.zeros((len(rows), self.words), dtype=np.float32)
         for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-            segments[i, starts[i] : len(row)] = 1
-        asked = (self.generator.random(ids.shape) < 0.2) & (ids > MASK)
-        targets = np.where(asked, ids, -100)
+            ids[i, : len(row.ids)] = row.ids
+            segments[i, row.second : len(row.ids)] = 1
+            hidden[i] = np.bincount(row.hidden, minlength=self.words) * self.telling
+        asked = (self.generator.random(ids.shape) < MASKED) & (ids > MASK)
         dice = self.generator.random(ids.shape)
         masked = np.where(asked & (dice < 0.8), MASK, ids)
-        random_words = self.generator.integers(len(SPECIAL), self.vocabulary, ids.shape)
+        random_words = self.generator.integers(len(SPECIAL), self.words, ids.shape)
         masked = np.where(asked & (dice >= 0.9), random_words, masked)
         return Batch(
             ids=torch.from_numpy(masked),
             segments=torch.from_numpy(segments),
             attention=torch.from_numpy((ids != PAD).astype(np.int64)),
-            targets=torch.from_numpy(targets),
-            follows=torch.tensor(follows),
+            targets=torch.from_numpy(np.where(asked, ids, -100)),
+            hidden=torch.from_numpy(hidden / np.maximum(hidden.sum(1, keepdims=True), 1)),
         )
 
 
-def batch_loss(model: transformers.BertForPreTraining, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean cross-entropy of the masked words, and of the pairs."""
-    hidden, pooled = model.bert(batch.ids, batch.attention, batch.segments, return_dict=False)  # hidden (b, s, width)
+def batch_losses(model: transformers.BertForPreTraining, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean cross-entropy of the masked words, and of the words of the hidden parts."""
+    states, pooled = model.bert(batch.ids, batch.attention, batch.segments, return_dict=False)
     asked = batch.targets != -100
     # The vocabulary is predicted for the masked words only: a sixth of the time otherwise goes there.
-    words, pairs = model.cls(hidden[asked], pooled)
-    word_loss = functional.cross_entropy(words, batch.targets[asked])
-    has_pair = batch.follows != -100
-    pair_loss = functional.cross_entropy(pairs[has_pair], batch.follows[has_pair]) if has_pair.any() else word_loss * 0
-    return word_loss, pair_loss
+    words = model.cls.predictions(states[asked])  # (masked words, words)
+    has_hidden = batch.hidden.sum(1) > 0
+    guesses = pooled[has_hidden] @ model.bert.embeddings.word_embeddings.weight.T + model.cls.predictions.bias
+    guessed = -(batch.hidden[has_hidden] * functional.log_softmax(guesses, dim=1)).sum() / has_hidden.sum().clamp(min=1)
+    return functional.cross_entropy(words, batch.targets[asked]), guessed
 
 
 def pretrain(model: transformers.BertForPreTraining, reader: Reader, steps: int, batch_size: int = 32) -> None:
@@ -155,7 +173,7 @@ def pretrain(model: transformers.BertForPreTraining, reader: Reader, steps: int,
     model.train()
     passes = itertools.chain.from_iterable(reader.batches(batch_size) for _ in itertools.count())
     for step, batch in enumerate(itertools.islice(passes, steps), start=1):
-        losses = batch_loss(model, batch)
+        losses = batch_losses(model, batch)
         torch.autograd.backward(losses[0] + losses[1])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -163,7 +181,7 @@ def pretrain(model: transformers.BertForPreTraining, reader: Reader, steps: int,
         optimizer.zero_grad(set_to_none=True)
         sums += [loss.item() for loss in losses]
         if step % 200 == 0:
-            print(f"step {step} of {steps}  words {sums[0] / 200:.3f}  pairs {sums[1] / 200:.3f}", flush=True)
+            print(f"step {step} of {steps}  masked {sums[0] / 200:.3f}  hidden {sums[1] / 200:.3f}", flush=True)
             sums[:] = 0
 
 
@@ -172,12 +190,10 @@ def save(model: transformers.BertForPreTraining, tokenizer: Tokenizer, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     fast = transformers.BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=256)
     fast.save_pretrained(folder)
-    model.config.architectures = ["BertForPreTraining"]
+    model.config.architectures = ["BertForMaskedLM"]
     model.config.save_pretrained(folder)
-    tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
-    state = {
-        k: v.half().contiguous() for k, v in model.state_dict().items() if k not in tied and "position_ids" not in k
-    }
+    shared = ("cls.predictions.decoder.", "cls.seq_relationship.")  # tied to others, or never trained
+    state = {name: value.half() for name, value in model.state_dict().items() if not name.startswith(shared)}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -196,7 +212,7 @@ def main() -> None:
     )
     model = transformers.BertForPreTraining(config)
     pretrain(model, Reader(tokenizer, arguments.rows, CORPUS_SEED), arguments.steps)
-    # Pretraining runs without dropout (the corpus is endless); fine-tuning gets BERT's usual one.
+    # Pretraining runs without dropout (no row comes twice with the same mask); fine-tuning gets BERT's usual one.
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     save(model, tokenizer, arguments.folder)
     print(f"{model.num_parameters():,} parameters, saved to {arguments.folder}")
