@@ -256,3 +256,21 @@ def test_the_objective_read_at_the_last_epoch_is_said_so(tmp_path: Path) -> None
     found = best.of(study)
     assert found.trial is not None
     assert f"at epoch {found.trial['epochs']}" in found.value
+
+
+def test_fractions_are_shown_in_percent_and_their_differences_in_points(tmp_path: Path) -> None:
+    objectives = (Objective("accuracy", "maximize", "best"),)
+    path = report_study.make(tmp_path / "results.db", trials=4, states={}, objectives=objectives)
+    piece = built(opened(path, "reviews"))["search"]
+    headings = dict((table.name, shown.headings) for table, shown in piece.tables)["best"]
+    assert headings[1] == "accuracy (%)" and "difference (points)" in headings
+    drawn = {each.name: each.figure for each in piece.drawn}
+    assert drawn["search-history"].axes[0].get_ylabel() == "accuracy (%)"
+    assert drawn["search-history"].axes[0].get_ylim()[1] > 10
+
+
+def test_a_busy_machine_is_named_where_speed_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = report_study.epoch
+    monkeypatch.setattr(report_study, "epoch", lambda *given: dataclasses.replace(quiet(*given), load=0.7))
+    path = report_study.make(tmp_path / "results.db", trials=2, states={})
+    assert "2 of 2 configurations ran while other processes took" in said(built(opened(path, "reviews"))["speed"])

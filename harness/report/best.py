@@ -14,7 +14,7 @@ from harness.analysis.search import Sureness
 from harness.errors import UsageError
 from harness.metrics import costs
 from harness.records import Objective
-from harness.report.cells import cell
+from harness.report.cells import cell, is_fraction
 from harness.report.naming import labels, listed, plural
 from harness.report.study_frames import StudyFrames
 
@@ -69,6 +69,16 @@ def words_of(objective: Objective) -> str:
     return name.replace("f1", "F1").replace("per second", "per s")
 
 
+def axis_of(objective: Objective) -> tuple[float, str]:
+    """What to multiply the objective's values by for an axis, and the axis' words."""
+    return (100.0, f"{words_of(objective)} (%)") if is_fraction(objective.metric) else (1.0, words_of(objective))
+
+
+def aim(objective: Objective) -> str:
+    """Minimised or maximised."""
+    return objective.direction.replace("ize", "ised")
+
+
 def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
     """The epoch at which the objective is read; None when there is none."""
     epoch = trial["best_epoch"] if objective.at == "best" else trial.get("last_epoch")
@@ -77,9 +87,7 @@ def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
 
 def _value(objective: Objective, trial: Mapping[Any, Any]) -> str:
     name = "validation_loss" if objective.metric == "loss" else objective.metric
-    shown = cell(name, trial["objective"]) + (
-        "%" if name in ("accuracy", "f1", "macro_f1", "precision", "recall") else ""
-    )
+    shown = cell(name, trial["objective"]) + ("%" if is_fraction(name) else "")
     epoch = epoch_read(trial, objective)
     return shown if objective.metric in costs() or epoch is None else f"{shown} at epoch {epoch}"
 

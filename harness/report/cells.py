@@ -64,12 +64,22 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def signed(value: float, decimals: int = 3) -> str:
+    """With its sign, unless nothing is left of it: +0.52, −0.016, 0.000."""
+    written = f"{value:+.{decimals}f}"
+    return written[1:] if float(written) == 0 else written.replace("-", "−")
+
+
+def _seconds(value: float) -> str:
+    return significant(value) if value >= 1 or value == 0 else f"{value:.3f}" if value >= 5e-4 else "<0.001"
+
+
 def _mebibytes(value: float) -> str:
     return significant(value / 2**20)
 
 
 def _signed(decimals: int, factor: float = 1.0) -> Callable[[float], str]:
-    return lambda value: f"{value * factor:+.{decimals}f}".replace("-", "−")
+    return lambda value: signed(value * factor, decimals)
 
 
 _FRACTIONS = (
@@ -99,6 +109,11 @@ def _heading(name: str) -> str:
     return {"f1": "F1", "macro_f1": "macro F1"}.get(name, name.replace("_", " "))
 
 
+def is_fraction(name: str) -> bool:
+    """Whether a metric is stored as a fraction and shown in percent, differences of it in points."""
+    return name in _FRACTIONS
+
+
 def column(name: str) -> Column:
     """The manners of a column by its name; suffixes `_seconds` and `_bytes` carry their unit."""
     known = _columns()
@@ -107,7 +122,7 @@ def column(name: str) -> Column:
     if name.endswith("_points"):
         return Column(f"{_heading(name.removesuffix('_points'))} (points)", _signed(1, 100))
     if name.endswith("_seconds"):
-        return Column(f"{_heading(name.removesuffix('_seconds'))} (s)", significant)
+        return Column(f"{_heading(name.removesuffix('_seconds'))} (s)", _seconds)
     if name.endswith("_per_second"):
         return Column(f"{_heading(name.removesuffix('_per_second'))}/s", significant)
     if name.endswith("_share"):
@@ -132,6 +147,6 @@ def cell(name: str, value: Any) -> str:
     if number is None:
         return str(value)
     manners = column(name)
-    if number.is_integer() and manners.text is significant:
+    if number.is_integer() and manners.text in (significant, _seconds):
         return f"{int(number):,}" if abs(number) >= 10_000 else str(int(number)).replace("-", "−")
     return manners.text(number)

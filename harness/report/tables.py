@@ -62,7 +62,7 @@ def _interval(value: str, low: str, high: str) -> str:
     return value if MISSING in (value, low, high) else f"{value} [{low}, {high}]"
 
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#+!|~$])")
 
 
 def markdown_text(text: str) -> str:
@@ -122,10 +122,18 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in line if c.isprintable())
 
 
+_SIZES = ((6, ""), (9, r"\small"), (10_000, r"\footnotesize\setlength{\tabcolsep}{3pt}"))
+
+
 def latex(frame: pd.DataFrame, caption: str = "", name: str = "table") -> str:
     """A booktabs table environment with caption and label; needs the packages booktabs and fontenc with T1."""
     shown = show(frame)
-    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{" + "".join("lr"[n] for n in shown.numeric) + "}"]
+    size = next(size for at_most, size in _SIZES if len(shown.headings) <= at_most)
+    lines = [
+        r"\begin{table}",
+        rf"\centering{size}",
+        r"\begin{tabular}{" + "".join("lr"[n] for n in shown.numeric) + "}",
+    ]
     lines += [r"\toprule", _row(shown.headings), r"\midrule", *(_row(row) for row in shown.rows), r"\bottomrule"]
     said = " ".join(part for part in (caption, shown.note) if part)
     lines += [r"\end{tabular}", rf"\caption{{{latex_text(said)}}}", rf"\label{{tab:{name}}}", r"\end{table}"]

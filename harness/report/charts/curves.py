@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.report import figures
+from harness.report import cells, figures
 
 _ROW_INCHES = 1.25
 
@@ -123,10 +123,11 @@ def heat_map(wide: pd.DataFrame, words: str, signed: bool = True) -> Figure:
     norm, colours = _norm(grid, signed)
     mesh = axes.pcolormesh(grid, cmap=colours, norm=norm, edgecolors="white", linewidth=1)
     axes.set_facecolor("#eeeeee")
+    decimals = 2 if grid.count() == 0 or float(np.ma.max(np.ma.abs(grid))) >= 0.1 else 4
     for (row, place), number in np.ndenumerate(wide.to_numpy(dtype=float)):
         if np.isfinite(number):
             dark = sum(colours(float(norm(number)))[:3]) < 1.5
-            text = f"{number:+.2f}" if signed else f"{number:.2f}"
+            text = cells.signed(number, decimals) if signed else f"{number:.{decimals}f}"
             axes.text(place + 0.5, row + 0.5, text, ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(np.arange(len(across)) + 0.5, across, rotation=20 if long else 0, ha="right" if long else "center")
     axes.set_yticks(np.arange(len(down)) + 0.5, down)

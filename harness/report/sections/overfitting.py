@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.analysis import overfitting
-from harness.report.cells import duration, points
+from harness.report.cells import duration, points, signed
 from harness.report.charts import curves
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
@@ -55,7 +55,11 @@ def build(study: StudyFrames) -> Content:
                 "are wall clock of the epochs after the lowest validation loss.",
             )
         ],
-        notes=[*notes, _PANEL_RULE, f"Verdicts follow rules of version {VERSION}, from the losses alone."],
+        notes=[
+            *notes,
+            *([_PANEL_RULE] if len(judged) > overfitting.AT_MOST else []),
+            f"Verdicts follow rules of version {VERSION}, from the losses alone.",
+        ],
     )
 
 
@@ -73,8 +77,8 @@ def _findings(judged: pd.DataFrame) -> list[str]:
     if len(gaps):
         widest = gaps.iloc[int(gaps["gap_at_last"].to_numpy(dtype=float).argmax())]
         sentences.append(
-            f"The widest gap at the last epoch is {widest['gap_at_last']:+.3f}, of trial {widest['trial']} "
-            f"({widest['words']}); the median is {gaps['gap_at_last'].median():+.3f}."
+            f"The widest gap at the last epoch is {signed(widest['gap_at_last'])}, of trial {widest['trial']} "
+            f"({widest['words']}); the median is {signed(gaps['gap_at_last'].median())}."
         )
     return sentences
 

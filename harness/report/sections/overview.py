@@ -71,7 +71,7 @@ def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
     if len(study.data):
         splits = study.data.iloc[0]["splits"]
         facts.append(("rows", ", ".join(f"{split['rows']:,} {name}" for name, split in splits.items())))
-    facts.append(("objective", f"{best.words_of(study.objective)}, {study.objective.direction}d"))
+    facts.append(("objective", f"{best.words_of(study.objective)}, {best.aim(study.objective)}"))
     facts.append(("trials", f"{int((study.trials['state'] == 'complete').sum())} complete of {len(study.trials)}"))
     total = float(study.trials["total_seconds"].sum())
     facts.append(("time in trials", duration(total) if total else cell("", None)))

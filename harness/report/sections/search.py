@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import parameters, search
+from harness.records import Objective
 from harness.report import best
-from harness.report.cells import points
+from harness.report.cells import is_fraction, points
 from harness.report.charts import bars, scatter
 from harness.report.naming import labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
@@ -31,7 +32,8 @@ def build(study: StudyFrames) -> Content:
         tables.append(Table("importance", importance.frame, f"Importance of each parameter: {importance.note}."))
     if len(found.sureness.frame):
         drawings.append(_contenders(study, found))
-        tables.append(Table("best", _readable(found.sureness.frame), f"How sure the best is: {found.sureness.note}."))
+        readable = _readable(found.sureness.frame, study.objective)
+        tables.append(Table("best", readable, f"How sure the best is: {found.sureness.note}."))
     notes = [f"Importance: {importance.note}."] if importance.frame.empty else []
     return Content([*_findings(study, found, history), *_importances(importance.frame)], (), drawings, tables, notes)
 
@@ -61,11 +63,14 @@ def _importances(frame: pd.DataFrame) -> list[str]:
 
 def _history(study: StudyFrames, history: pd.DataFrame) -> Drawing:
     failed = [int(trial) for trial in history.loc[history["state"] == "failed", "trial"].tolist()]
-    figure = scatter.history(history, "best_so_far", best.words_of(study.objective), failed)
+    factor, words = best.axis_of(study.objective)
+    drawn = history.assign(**{name: factor * history[name] for name in ("objective", "best_so_far")})
+    figure = scatter.history(drawn, "best_so_far", words, failed)
     counted = int(history["objective"].notna().sum())
+    crosses = f"; {plural(len(failed), 'failed trial')} on the lower edge" if failed else ""
     caption = (
-        f"Objective of {plural(counted, 'trial')} in order, {study.objective.direction}d, and the best complete one so "
-        f"far; {plural(len(failed), 'failed trial')} on the lower edge. Pruned trials ended early and cannot be best."
+        f"Objective of {plural(counted, 'trial')} in order, {best.aim(study.objective)}, and the best complete one so "
+        f"far{crosses}. Pruned trials ended early and cannot be best."
     )
     return Drawing("search-history", figure, caption)
 
@@ -80,8 +85,11 @@ def _importance(frame: pd.DataFrame, note: str) -> Drawing:
 def _contenders(study: StudyFrames, found: best.Best) -> Drawing:
     names = labels(study.trials)
     frame = found.sureness.frame.head(_AT_MOST_DOTS)
-    frame = frame.assign(name=[names[int(trial)] for trial in frame["trial"].tolist()])
-    words = f"{best.words_of(study.objective)}: difference to the best"
+    factor, _ = best.axis_of(study.objective)
+    scaled = {name: factor * frame[name] for name in ("difference", "difference_low", "difference_high")}
+    frame = frame.assign(name=[names[int(trial)] for trial in frame["trial"].tolist()], **scaled)
+    unit = " (points)" if factor != 1 else ""
+    words = f"{best.words_of(study.objective)}: difference to the best{unit}"
     figure = bars.dots(frame, "name", "difference", words, zero=False, mark=0.0)
     caption = (
         f"Difference to the best trial of the {plural(len(frame), 'trial')} closest to it, with 95% bounds that hold "
@@ -90,20 +98,35 @@ def _contenders(study: StudyFrames, found: best.Best) -> Drawing:
     return Drawing("search-contenders", figure, caption)
 
 
-def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.rename(columns={"low": "value_low", "high": "value_high", "probability_best": "best_in_share"})
+def _readable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """Columns named so that fractions show as percent and their differences as points."""
+    value, difference = "value", "difference"
+    if is_fraction(objective.metric):
+        value, difference = objective.metric, "difference_points"
+    names = {"value": value, "low": f"{value}_low", "high": f"{value}_high", "probability_best": "best_in_share"}
+    names |= {f"difference{end}": f"{difference}{end}" for end in ("", "_low", "_high")}
+    return frame.rename(columns=names)
 
 
 def _trials(study: StudyFrames) -> Table:
-    names = [*parameters.varied(study.trials), "objective", "best_epoch", "validation_loss", "accuracy", "f1"]
+    shown_anyway = study.objective.at == "best" and study.objective.metric in ("loss", "accuracy", "f1")
+    names = [
+        *parameters.varied(study.trials),
+        *([] if shown_anyway else ["objective"]),
+        "best_epoch",
+        "validation_loss",
+        "accuracy",
+        "f1",
+    ]
     shown = ["trial", "state", *dict.fromkeys(names), "total_seconds", "verdict_words"]
     frame = study.trials[[name for name in shown if name in study.trials]]
     ascending = study.objective.direction == "minimize"
-    order = frame.assign(rank=np.where(frame["state"] == "complete", 0, 1))
-    order = order.sort_values(["rank", "objective", "trial"], ascending=[True, ascending, True], kind="stable")
+    done = np.where(study.trials["state"] == "complete", 0, 1)
+    order = frame.assign(rank=done, by=study.trials["objective"])
+    order = order.sort_values(["rank", "by", "trial"], ascending=[True, ascending, True], kind="stable")
     return Table(
         "trials",
-        order.drop(columns="rank").rename(columns={"verdict_words": "verdict"}).reset_index(drop=True),
+        order.drop(columns=["rank", "by"]).rename(columns={"verdict_words": "verdict"}).reset_index(drop=True),
         f"All {plural(len(frame), 'trial')}, complete ones first, by {best.words_of(study.objective)}; metrics are of "
         "the validation examples at the best epoch.",
     )

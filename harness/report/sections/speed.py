@@ -7,7 +7,7 @@ import pandas as pd
 from harness.analysis import parameters, speed
 from harness.metrics import costs
 from harness.report import best
-from harness.report.cells import duration, points, significant
+from harness.report.cells import cell, duration, is_fraction, points, significant
 from harness.report.charts import bars, scatter
 from harness.report.naming import describe, labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
@@ -61,13 +61,15 @@ def _rates(study: StudyFrames) -> Content:
     findings = [f"Configuration {fastest['name']} trains fastest: {_rate(fastest)}."]
     if len(kept) > 1:
         factor = significant(fastest["samples_per_second"] / slowest["samples_per_second"], 2)
-        findings.append(f"That is {factor} times the speed of the slowest, {slowest['name']}: {_rate(slowest)}.")
+        overlap = fastest["low"] <= slowest["high"]  # a missing bound overlaps with nothing
+        told = "; their intervals overlap, so this may be chance" if overlap else ""
+        findings.append(f"That is {factor} times the speed of the slowest, {slowest['name']}: {_rate(slowest)}{told}.")
     busy = rates[rates["busy"].astype(bool)]
     notes = [note] if note else []
     if len(busy):
-        notes.append(
-            f"{plural(len(busy), 'configuration')} ran while other processes took 10% of the processors or more: "
-            "their speed is understated."
+        findings.append(
+            f"{len(busy)} of {plural(len(rates), 'configuration')} ran while other processes took a tenth of the "
+            "processors or more: their speed is understated, and comparing it may mislead."
         )
     figure = bars.dots(_bounded(kept.head(_AT_MOST)), "name", "samples_per_second", "training samples/s")
     caption = (
@@ -140,8 +142,9 @@ def _quality(study: StudyFrames) -> Content:
     frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
     front = frame[frame["front"].astype(bool)]
     words = "validation loss" if column == "validation_loss" else column
-    drawn = frame.assign(number=frame["configuration"].astype("str"))
-    figure = scatter.front(drawn, "train_seconds", column, "front", "training time (s)", words, "number")
+    factor, unit = (100, " (%)") if is_fraction(column) else (1, "")
+    drawn = frame.assign(number=frame["configuration"].astype("str"), quality=factor * frame[column])
+    figure = scatter.front(drawn, "train_seconds", "quality", "front", "training time (s)", words + unit, "number")
     better = "lower" if direction == "minimize" else "higher"
     caption = (
         f"{words[:1].upper()}{words[1:]} at the best epoch ({better} is better) against training time, of "
@@ -151,10 +154,10 @@ def _quality(study: StudyFrames) -> Content:
     )
     finding = (
         f"Worth their time ({words} against training time): configuration{'s' if len(front) > 1 else ''} "
-        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)}; every other is beaten in both."
+        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)}; every other is beaten by one of these."
     )
     shown = _named(frame[["name", column, "train_seconds", "trials", "front"]], "configuration")
-    table = Table("quality-against-time", shown, f"{words} and training time by configuration, cheapest first.")
+    table = Table("quality-against-time", shown, f"{words[:1].upper()}{words[1:]} and training time, cheapest first.")
     return Content([finding], (), [Drawing("speed-front", figure, caption)], [table])
 
 
@@ -190,13 +193,16 @@ def _learning(study: StudyFrames) -> Content:
     if curve.empty:
         return Content()
     words = best.words_of(study.objective)
-    drawn = curve.rename(columns={"low": "value_low", "high": "value_high"}).assign(group=words)
-    figure = scatter.lines(drawn, "train", "value", "group", "training rows", words)
-    first, last = curve.iloc[0], curve.iloc[-1]
+    factor, axis = best.axis_of(study.objective)
+    named = curve.rename(columns={"low": f"{column}_low", "high": f"{column}_high", "value": column, "n": "trials"})
+    ends = ("", "_low", "_high")
+    drawn = named.assign(group=words, **{f"{column}{end}": factor * named[f"{column}{end}"] for end in ends})
+    figure = scatter.lines(drawn, "train", column, "group", "training rows", axis)
+    first, last = (cell(column, named[column].iloc[place]) for place in (0, -1))
     finding = (
-        f"From {int(first['train'])} to {int(last['train'])} training rows the mean {words} goes from "
-        f"{significant(first['value'])} to {significant(last['value'])}."
+        f"From {int(curve['train'].iloc[0])} to {int(curve['train'].iloc[-1])} training rows the mean "
+        f"{axis} goes from {first} to {last}."
     )
-    table = drawn[["train", "value", "value_low", "value_high", "n"]].rename(columns={"n": "trials"})
+    table = named[["train", *(f"{column}{end}" for end in ends), "trials"]]
     caption = f"Mean {words} at the best epoch by number of training rows, with 95% t intervals: {note}."
     return Content([finding], (), [Drawing("speed-learning", figure, caption)], [Table("learning", table, caption)])
