@@ -59,7 +59,7 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors that complete them."""
-    from harness.reference import schema as json_schema
+    from harness.study_reference import schema as json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

@@ -18,12 +18,13 @@ errors records yaml_reader metrics verdicts freezing tasks.base row_checks study
 architectures devices streams batches pretrained tasks data encoder profiling evaluation optimization divergence
 training snapshots checkpoints kept_models model_card warm trial preparation auditing worker
 executors results grid sampling search deadline asking night study auditor
-analysis report reference terminal live cli
+analysis report study_reference terminal live cli command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
 errors records spec study_file yaml_reader metrics verdicts freezing environment executors results
-grid sampling search deadline asking night study auditor analysis report reference terminal live cli
+grid sampling search deadline asking night study auditor analysis report study_reference terminal live cli
+command_reference name_reference reference
 """.split()
 
 
