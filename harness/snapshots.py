@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from harness.records import EpochRecord, MetricValue, SpeedWindow
-from harness.training import Best, Plan, Running, State
+from harness.training_plan import Best, Plan, Running, State
 
 Tensors = dict[str, torch.Tensor]
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -53,7 +53,7 @@ def capture(plan: Plan, state: State) -> Snapshot:
 
 
 def restore(plan: Plan, state: State, snapshot: Snapshot) -> None:
-    """Bring a fresh state (`training.prepare`) to where a snapshot was taken."""
+    """Bring a fresh state (`training_plan.prepare`) to where a snapshot was taken."""
     document, tensors = snapshot
     device = plan.encoder.device
     plan.encoder.assign(tensors["model"])

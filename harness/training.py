@@ -9,124 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
 
 from harness.batches import Batch
 from harness.devices import autocast
 from harness.divergence import Watch, refuse_non_finite
-from harness.encoder import Encoder
-from harness.evaluation import Logits, Split, gold_margins, mean_loss, measure, predict
-from harness.metrics import costs, direction
-from harness.optimization import adamw, parameter_groups, schedule, set_learning_rate, warmup_steps
+from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
+from harness.metrics import direction
+from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
 from harness.records import EpochRecord, MetricValue, Objective, Progress, SpeedWindow, TrialConfig
 from harness.streams import derive, epoch_order
-from harness.tasks.base import IntArray, Task
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that the loop reads: what to train, on what, how, and what counts as best.
-
-    Attributes:
-        config: after every fallback; `dtype` below is what its dtype became.
-        probe: fixed training rows that are evaluated as validation rows are.
-        positive: class id of binary F1, precision and recall; None beyond two classes.
-        evaluation_places: padded tokens of an evaluation batch at most.
-    """
-
-    task: Task
-    encoder: Encoder
-    config: TrialConfig
-    seed: int
-    train: Split
-    probe: Split
-    validation: Split
-    objective: Objective
-    positive: int | None
-    dtype: str
-    evaluation_places: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch; the last one may have fewer rows."""
-        return math.ceil(len(self.train.features) / self.config.effective_batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole trial."""
-        return self.steps_per_epoch * self.config.epochs
-
-    @property
-    def selection(self) -> Objective:
-        """What picks the best epoch: the objective, or the validation loss where the objective is a cost."""
-        return Objective() if self.objective.metric in costs() else self.objective
-
-    def class_weights(self) -> torch.Tensor | None:
-        """Inverse class frequency of the training rows, mean 1 over the rows, shape (labels,)."""
-        if self.config.class_weights == "none":
-            return None
-        counts = np.bincount(self.train.features.labels, minlength=len(self.train.examples.label_names))
-        weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        return torch.from_numpy(weights.astype(np.float32)).to(self.encoder.device)
-
-
-@dataclass
-class Best:
-    """The best epoch so far and the weights that it trained, by name."""
-
-    epoch: int
-    tensors: dict[str, torch.Tensor]
-
-
-@dataclass
-class Running:
-    """The epoch at hand: how far it is, and what its steps have left behind.
-
-    Attributes:
-        step: optimiser steps done in this epoch.
-        logits: training-pass logits of every feature, NaN where not seen yet.
-        seconds, saving: training and away time before an interruption.
-    """
-
-    epoch: int
-    logits: torch.Tensor
-    step: int = 0
-    seconds: float = 0.0
-    saving: float = 0.0
-    windows: tuple[SpeedWindow, ...] = ()
-
-
-@dataclass
-class State:
-    """What a checkpoint has to bring back, besides the model's weights.
-
-    Attributes:
-        running: None between two epochs.
-        stopped: why training ended before its last epoch, in words.
-    """
-
-    optimizer: torch.optim.AdamW
-    names: list[str]
-    scaler: torch.amp.GradScaler
-    records: list[EpochRecord] = field(default_factory=list)
-    best: Best | None = None
-    running: Running | None = None
-    stopped: str = ""
-
-
-def prepare(plan: Plan) -> State:
-    """A fresh state; the encoder is set back to its pretrained weights and the seed's head."""
-    encoder, config = plan.encoder, plan.config
-    encoder.reset(plan.seed)
-    trained = encoder.trained_names(config.freeze, config.epochs)
-    groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
-    names = [name for group in groups for name in group["names"]]
-    scaler = torch.amp.GradScaler(encoder.device.type, enabled=plan.dtype == "fp16")
-    return State(adamw(groups), names, scaler)
+from harness.tasks.base import IntArray
+from harness.training_plan import Best, Plan, Running, State, Weighing, finished, weighing
 
 
 def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
@@ -135,7 +32,7 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
     Raises:
         TrialFailure: diverged, at the first loss, gradient or evaluation that is not finite.
     """
-    weights = plan.class_weights()
+    weights = weighing(plan)
     while not finished(plan, state):
         if state.running is None:
             state.running = _open_epoch(plan, len(state.records) + 1)
@@ -154,11 +51,6 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
         yield state.records[-1]
 
 
-def finished(plan: Plan, state: State) -> bool:
-    """Whether all epochs are done or early stopping has spoken."""
-    return bool(state.stopped) or len(state.records) >= plan.config.epochs
-
-
 def _open_epoch(plan: Plan, epoch: int) -> Running:
     shape = (len(plan.train.features), len(plan.train.examples.label_names))
     return Running(epoch, torch.full(shape, math.nan, device=plan.encoder.device))
@@ -167,9 +59,7 @@ def _open_epoch(plan: Plan, epoch: int) -> Running:
 # --- the training pass -----------------------------------------------------------------------------
 
 
-def _training_pass(
-    plan: Plan, state: State, running: Running, weights: torch.Tensor | None
-) -> Iterator[Progress | EpochRecord]:
+def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing) -> Iterator[Progress | EpochRecord]:
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
     order = epoch_order(len(plan.train.features), plan.seed, running.epoch)
@@ -208,7 +98,7 @@ def _optimiser_step(
     running: Running,
     rows: IntArray,
     step: int,
-    weights: torch.Tensor | None,
+    weights: Weighing,
     watch: Watch,
 ) -> tuple[int, int]:
     """One step of the optimiser over one effective batch.
@@ -218,13 +108,14 @@ def _optimiser_step(
     """
     config, encoder = plan.config, plan.encoder
     torch.manual_seed(derive(plan.seed, "dropout", step))
-    mass = _mass(plan, rows, weights)
+    mass = weights.rows[rows].sum()
     loss = torch.zeros((), device=encoder.device)
     tokens = padded = 0
     for start in range(0, len(rows), config.batch_size):
         micro = rows[start : start + config.batch_size]
         batch = plan.train.table.batch(micro)
-        part = _loss(plan, running, batch, weights) * (_mass(plan, micro, weights) / mass)
+        share = float(weights.rows[micro].sum() / mass)  # accumulated batches weigh as one large batch does
+        part = _loss(plan, running, batch, weights.classes) * share
         torch.autograd.backward(state.scaler.scale(part))
         loss += part.detach()
         tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
@@ -237,18 +128,11 @@ def _optimiser_step(
     return tokens, padded
 
 
-def _loss(plan: Plan, running: Running, batch: Batch, weights: torch.Tensor | None) -> torch.Tensor:
+def _loss(plan: Plan, running: Running, batch: Batch, classes: torch.Tensor | None) -> torch.Tensor:
     with autocast(plan.encoder.device, plan.dtype):
         logits = plan.encoder.forward(batch)
     running.logits[batch.rows] = logits.detach().float()
-    return plan.task.loss(logits, batch.labels, weights)
-
-
-def _mass(plan: Plan, rows: IntArray, weights: torch.Tensor | None) -> float:
-    """What a mean over these rows divides by, so that accumulated batches weigh as one large batch does."""
-    if weights is None:
-        return float(len(rows))
-    return float(weights.cpu().numpy()[plan.train.features.labels[rows]].sum())
+    return plan.task.loss(logits, batch.labels, classes)
 
 
 def _clip(plan: Plan, state: State) -> torch.Tensor:

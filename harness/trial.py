@@ -10,7 +10,7 @@ import gc
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,15 +21,12 @@ import harness.devices as devices
 import harness.kept_models as kept_models
 import harness.model_card as model_card
 import harness.snapshots as snapshots
-import harness.training as training
-from harness.data import Splits
-from harness.encoder import Encoder
 from harness.errors import HarnessError, TrialFailure
+from harness.loading import Loaded, facts_of, load, make_plan
 from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
-from harness.tasks import base as tasks
-from harness.tasks.base import Task
-from harness.training import Plan, State
-from harness.warm import Encoded, Warm, first_rows, folder_of, on_device, probe_rows, revision_of
+from harness.training import train
+from harness.training_plan import Plan, State, finished, prepare
+from harness.warm import Warm, folder_of
 
 __all__ = ["Control", "Warm", "run"]
 
@@ -37,7 +34,6 @@ Event = TrialFacts | Progress | EpochRecord | Incident | TrialOutcome
 
 PROGRESS_SECONDS = 1.0
 _PHASES = ("load", "tokenise", "save", "before")  # "before": all seconds before an interruption
-EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
 
 @dataclass
@@ -88,6 +84,8 @@ def run(job: TrialJob, warm: Warm, control: Control) -> Iterator[Event]:
     try:
         yield from _until_it_fits(attempt)
     except TrialFailure as failure:
+        if failure.reason != "disk":  # this configuration would only fail again
+            checkpoints.clear(folder_of(job))
         yield _failed(attempt, failure.reason, failure)
     except HarnessError as error:
         yield _failed(attempt, "data", error)
@@ -159,15 +157,15 @@ def smaller_batches(config: TrialConfig) -> TrialConfig | None:
 def _once(attempt: Attempt) -> Iterator[Event]:
     """Load, resume or begin, train, keep."""
     folder = folder_of(attempt.job)
-    loaded = _load(attempt)
+    loaded = load(attempt.job, attempt.warm, attempt.seconds)
     found = checkpoints.find(folder, loaded.identity)
     yield from found.incidents
     if found.snapshot is not None:
         _take_over(attempt, found.snapshot)
-    plan = _plan(attempt, loaded)
-    facts = _facts(plan, loaded)
+    plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings)
+    facts = facts_of(plan, loaded)
     yield facts
-    state = training.prepare(plan)
+    state = prepare(plan)
     if found.snapshot is not None:
         snapshots.restore(plan, state, found.snapshot)
         yield from list(state.records)
@@ -185,96 +183,19 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What the warm state gave for this trial; `identity` is what a checkpoint has to agree with."""
-
-    task: Task
-    encoder: Encoder
-    splits: Splits
-    train: Encoded
-    probe: Encoded
-    validation: Encoded
-    identity: Mapping[str, Any]
-
-
-def _load(attempt: Attempt) -> Loaded:
-    """Data, tokens and model, from the warm state where it has them."""
-    job, warm = attempt.job, attempt.warm
-    began = time.perf_counter()
-    task = tasks.load(job.task)
-    splits = warm.splits(job, task)
-    encoder = warm.encoder(task, job.config, len(splits.label_names))
-    attempt.spend("load", began)
-    began = time.perf_counter()
-    source = f"{splits.fingerprint}/{job.fold}"
-    all_rows = warm.encoded(task, job.config, "train", splits.train, source)
-    train = first_rows(all_rows, job.config.train)
-    validation = warm.encoded(task, job.config, "validation", splits.validation, source)
-    probe = probe_rows(train, len(splits.validation), job.data_seed)
-    attempt.spend("tokenise", began)
-    identity = {
-        "configuration": job.config.fingerprint,
-        "seed": job.seed,
-        "fold": job.fold,
-        "data": splits.fingerprint,
-        "weights": encoder.weights_hash,
-    }
-    return Loaded(task, encoder, splits, train, probe, validation, identity)
-
-
-def _plan(attempt: Attempt, loaded: Loaded) -> Plan:
-    device = attempt.warm.device
-    return Plan(
-        task=loaded.task,
-        encoder=loaded.encoder,
-        config=attempt.config,
-        seed=attempt.job.seed,
-        train=on_device(loaded.train, device),
-        probe=on_device(loaded.probe, device),
-        validation=on_device(loaded.validation, device),
-        objective=attempt.job.objective,
-        positive=loaded.splits.positive,
-        dtype=devices.resolve_dtype(attempt.config.dtype, device),
-        evaluation_places=EVALUATION_PLACES[device.type] >> attempt.halvings,
-    )
-
-
-def _facts(plan: Plan, loaded: Loaded) -> TrialFacts:
-    encoder, config = plan.encoder, plan.config
-    trained = set(encoder.trained_names(config.freeze, config.epochs))
-    return TrialFacts(
-        config=config,
-        device=devices.name(encoder.device),
-        dtype=plan.dtype,
-        attention=str(encoder.config._attn_implementation),
-        threads=torch.get_num_threads(),
-        total_steps=plan.total_steps,
-        train_rows=len(loaded.train.examples),
-        validation_rows=len(loaded.validation.examples),
-        data_fingerprint=loaded.splits.fingerprint,
-        model_revision=revision_of(encoder),
-        weights_hash=encoder.weights_hash,
-        total_parameters=encoder.count({p.name for p in encoder.parameters}),
-        trainable_parameters=encoder.count(trained),
-        truncated={"train": loaded.train.features.truncated, "validation": loaded.validation.features.truncated},
-        notes=encoder.notes,
-    )
-
-
 def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Generator[Event, None, bool]:
     """Pass records and now and then the progress on; checkpoint when it is time. True when interrupted."""
     told, saved = -math.inf, time.perf_counter()
     if attempt.pruned():
         return False
-    for event in training.train(plan, state):
+    for event in train(plan, state):
         now = time.perf_counter()
         if isinstance(event, EpochRecord) or now - told >= PROGRESS_SECONDS:
             told = now
             yield event
         if attempt.pruned():
             return False
-        done = training.finished(plan, state)
+        done = finished(plan, state)
         interrupted = attempt.control.interrupted() and not done
         if interrupted or (now - saved >= attempt.job.checkpoint_seconds and not done):
             _checkpoint(attempt, loaded, plan, state)

@@ -15,7 +15,7 @@ from harness.evaluation import Split
 from harness.records import Objective, TrialConfig
 from harness.tasks.base import Examples, Features
 from harness.tasks.sequence_classification import SequenceClassification
-from harness.training import Plan
+from harness.training_plan import Plan
 
 CPU = torch.device("cpu")
 torch.set_num_threads(1)  # the models are too small to share, and the tests run beside each other

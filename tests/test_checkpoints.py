@@ -12,7 +12,8 @@ import torch
 import harness.checkpoints as checkpoints
 import harness.snapshots as snapshots
 from harness.errors import TrialFailure
-from harness.training import prepare, train
+from harness.training import train
+from harness.training_plan import prepare
 
 IDENTITY = {"configuration": "c", "seed": 3, "fold": None, "data": "d", "weights": "w"}
 

@@ -11,7 +11,8 @@ import transformers
 
 from harness.streams import epoch_order
 from harness.tasks.sequence_classification import SequenceClassification
-from harness.training import prepare, train
+from harness.training import train
+from harness.training_plan import prepare
 
 ROWS, BATCH, EPOCHS, SEED = 48, 8, 5, 3  # 30 steps
 SETTINGS = {

@@ -1,0 +1,140 @@
+"""What the loop reads and what it carries: the plan of a trial, and the state that a checkpoint brings back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.encoder import Encoder
+from harness.evaluation import Split
+from harness.metrics import costs
+from harness.optimization import adamw, parameter_groups
+from harness.records import EpochRecord, Objective, SpeedWindow, TrialConfig
+from harness.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the loop reads: what to train, on what, how, and what counts as best.
+
+    Attributes:
+        config: after every fallback; `dtype` below is what its dtype became.
+        probe: fixed training rows that are evaluated as validation rows are.
+        positive: class id of binary F1, precision and recall; None beyond two classes.
+        evaluation_places: padded tokens of an evaluation batch at most.
+    """
+
+    task: Task
+    encoder: Encoder
+    config: TrialConfig
+    seed: int
+    train: Split
+    probe: Split
+    validation: Split
+    objective: Objective
+    positive: int | None
+    dtype: str
+    evaluation_places: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch; the last one may have fewer rows."""
+        return math.ceil(len(self.train.features) / self.config.effective_batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole trial."""
+        return self.steps_per_epoch * self.config.epochs
+
+    @property
+    def selection(self) -> Objective:
+        """What picks the best epoch: the objective, or the validation loss where the objective is a cost."""
+        return Objective() if self.objective.metric in costs() else self.objective
+
+
+class Weighing(NamedTuple):
+    """What rows weigh in a mean.
+
+    Attributes:
+        classes: weights for the loss, (labels,), on the device; None for the plain loss.
+        rows: weight of each training feature, (features,), on the host, so that a step need not wait for it.
+    """
+
+    classes: torch.Tensor | None
+    rows: npt.NDArray[np.float64]
+
+
+def weighing(plan: Plan) -> Weighing:
+    """Every row alike, or by inverse class frequency with mean 1 over the rows."""
+    labels = plan.train.features.labels
+    if plan.config.class_weights == "none":
+        return Weighing(None, np.ones(len(labels)))
+    counts = np.bincount(labels, minlength=len(plan.train.examples.label_names))
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    classes = torch.from_numpy(weights.astype(np.float32)).to(plan.encoder.device)
+    return Weighing(classes, weights[labels])
+
+
+@dataclass
+class Best:
+    """The best epoch so far and the weights that it trained, by name."""
+
+    epoch: int
+    tensors: dict[str, torch.Tensor]
+
+
+@dataclass
+class Running:
+    """The epoch at hand: how far it is, and what its steps have left behind.
+
+    Attributes:
+        step: optimiser steps done in this epoch.
+        logits: training-pass logits of every feature, NaN where not seen yet.
+        seconds, saving: training and away time before an interruption.
+    """
+
+    epoch: int
+    logits: torch.Tensor
+    step: int = 0
+    seconds: float = 0.0
+    saving: float = 0.0
+    windows: tuple[SpeedWindow, ...] = ()
+
+
+@dataclass
+class State:
+    """What a checkpoint has to bring back, besides the model's weights.
+
+    Attributes:
+        running: None between two epochs.
+        stopped: why training ended before its last epoch, in words.
+    """
+
+    optimizer: torch.optim.AdamW
+    names: list[str]
+    scaler: torch.amp.GradScaler
+    records: list[EpochRecord] = field(default_factory=list)
+    best: Best | None = None
+    running: Running | None = None
+    stopped: str = ""
+
+
+def prepare(plan: Plan) -> State:
+    """A fresh state; the encoder is set back to its pretrained weights and the seed's head."""
+    encoder, config = plan.encoder, plan.config
+    encoder.reset(plan.seed)
+    trained = encoder.trained_names(config.freeze, config.epochs)
+    groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
+    names = [name for group in groups for name in group["names"]]
+    scaler = torch.amp.GradScaler(encoder.device.type, enabled=plan.dtype == "fp16")
+    return State(adamw(groups), names, scaler)
+
+
+def finished(plan: Plan, state: State) -> bool:
+    """Whether all epochs are done or early stopping has spoken."""
+    return bool(state.stopped) or len(state.records) >= plan.config.epochs
