@@ -61,7 +61,11 @@ class LocalExecutor(Executor):
     def submit(self, slot: int, job: Job) -> None:
         """See the contract."""
         process = self._processes.get(slot) or self._start(slot)
-        process.connection.send(job)
+        try:
+            process.connection.send(job)
+        except (BrokenPipeError, ConnectionResetError):  # it died idle, between two jobs
+            self._bury(slot)
+            self._start(slot).connection.send(job)
 
     def decide(self, slot: int, *, prune: bool) -> None:
         """See the contract; a worker that died meanwhile is reported by `messages`."""

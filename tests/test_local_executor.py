@@ -1,0 +1,101 @@
+"""Workers as processes: they answer, they die, and the next job finds a fresh one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.asking import ask_worker
+from harness.deadline import Stop
+from harness.errors import DataError, HarnessError, Interrupted
+from harness.executors.local import LocalExecutor
+from harness.records import Prepared, PrepareJob
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
+    made = LocalExecutor(tmp_path / "logs", 1)
+    yield made
+    made.close()
+
+
+def job(**data: object) -> PrepareJob:
+    return PrepareJob(
+        task="sequence-classification",
+        data={"path": "builtin:reviews", "rows": 60, "validation": 20, **data},
+        seed=1,
+        models=["builtin:tiny"],
+        max_lengths=[16],
+        metrics=["loss"],
+        with_texts=False,
+    )
+
+
+def only_worker(executor: LocalExecutor) -> int:
+    (process,) = executor._processes.values()
+    return process.popen.pid
+
+
+def test_a_worker_answers_one_job_after_another(executor: LocalExecutor) -> None:
+    first = ask_worker(executor, job(), Stop())
+    pid = only_worker(executor)
+    second = ask_worker(executor, job(), Stop())
+    assert isinstance(first, Prepared)
+    assert first == second
+    assert only_worker(executor) == pid
+    assert {name: split.rows for name, split in first.splits.items()} == {"train": 40, "validation": 20}
+
+
+def test_a_mistake_in_the_data_arrives_as_the_error_it_is(executor: LocalExecutor) -> None:
+    with pytest.raises(DataError, match="txet"):
+        ask_worker(executor, job(text="txet"), Stop())
+
+
+def test_a_worker_that_died_between_jobs_is_replaced(executor: LocalExecutor) -> None:
+    ask_worker(executor, job(), Stop())
+    (process,) = executor._processes.values()
+    pid = process.popen.pid
+    process.popen.kill()
+    process.popen.wait()
+    assert isinstance(ask_worker(executor, job(), Stop()), Prepared)
+    assert only_worker(executor) != pid
+
+
+def test_an_interrupted_question_raises_and_leaves_no_worker(executor: LocalExecutor) -> None:
+    with pytest.raises(Interrupted) as caught:
+        ask_worker(executor, job(), Stop(asked=1, exit_code=143))
+    assert caught.value.exit_code == 143
+    assert not executor._processes
+
+
+def test_a_worker_that_dies_of_a_question_says_how(executor: LocalExecutor) -> None:
+    executor.submit(0, job())
+    os.kill(only_worker(executor), signal.SIGSEGV)
+    with pytest.raises(HarnessError, match="-11"):
+        while True:
+            for _, message in executor.messages(1.0):
+                raise HarnessError(str(message.event))
+
+
+def test_a_worker_dies_with_its_coordinator(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # a coordinator that starts a worker and is killed
+        made = LocalExecutor(tmp_path / "logs", 1)
+        made.submit(0, job())
+        made.messages(60)
+        os.write(writer, str(only_worker(made)).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    pid = int(os.read(reader, 100))
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
