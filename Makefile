@@ -10,7 +10,7 @@ study: .venv/.ready  ## the quickstart: a finished study with its report
 	$(BIN)/harness report quickstart
 
 test: .venv/.ready-to-develop  ## every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: .venv/.ready-to-develop  ## style, types, docs up to date
 	$(BIN)/ruff check harness tests

@@ -25,10 +25,7 @@ def audit_study(file: StudyFile, logs: Path, stop: Stop) -> AuditCounts:
         models=spec.models(),
         max_lengths=spec.max_lengths(),
     )
-    executor = LocalExecutor(logs, 1)
-    try:
+    with LocalExecutor(logs, 1) as executor:
         counts = ask_worker(executor, job, stop)
-    finally:
-        executor.close()
     assert isinstance(counts, AuditCounts)
     return counts

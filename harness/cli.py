@@ -96,9 +96,8 @@ def run(
     stop = _stop_on_signals()
     console = _console()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
-    with Store.open(db) as store:
-        with observer:
-            board = run_study(store, file, lambda logs: LocalExecutor(logs, workers), observer, stop)
+    with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
+        board = run_study(store, file, executor, observer, stop)
     if file.spec.confirm is not None:
         console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
     console.print(headline(board), markup=False, highlight=False)
@@ -134,7 +133,6 @@ def status(
 @app.command()
 def report(
     study: StudyArgument,
-    no_text: Annotated[bool, typer.Option("--no-text", help="quote no examples of the data")] = False,
     db: Db = DEFAULT_DB,
     out: Out = REPORTS,
 ) -> None:
@@ -142,7 +140,7 @@ def report(
     from harness.report.build import build
 
     name = _name(study)
-    built = build(db, name, out / name, texts=not no_text)
+    built = build(db, name, out / name)
     for kind in ("report.html", "report.ipynb"):
         typer.echo(str(out / name / kind))
     _fail_if_any(built.failures)

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.night import Board, Slot
+from harness.board import Board, Slot
 from harness.terminal import duration, printable
 
 PLAIN_SECONDS = 60.0  # without a terminal a line a minute is enough to see that it lives

@@ -6,14 +6,13 @@ how it looks on a terminal belongs to whoever passes an observer.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from harness.asking import ask_worker
+from harness.board import Board, Observer, Slot, board
 from harness.deadline import Deadline, Stop
 from harness.errors import DataError, Interrupted
 from harness.executors.base import Executor
@@ -44,49 +43,14 @@ MOST_ATTEMPTS = 3  # a trial whose worker was killed from outside is taken up tw
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
 
 
-@dataclass
-class Slot:
-    """What a worker does at the moment."""
-
-    trial: TrialRow
-    heard: float  # monotonic clock of the last word
-    progress: Progress | None = None
-    ended: bool = False
-
-
-@dataclass(frozen=True)
-class Board:
-    """The study at a glance, for a terminal.
-
-    Attributes:
-        total: trials that the study will have; None while only time bounds it.
-        eta_seconds: expected time to finish; None while nothing is known.
-    """
-
-    study: str
-    total: int | None
-    states: Mapping[str, int]
-    running: Mapping[int, Slot]
-    best: TrialRow | None
-    eta_seconds: float | None
-    deadline: str
-
-
-class Observer(Protocol):
-    """Whoever watches the night."""
-
-    def note(self, text: str) -> None:
-        """One line of news."""
-
-    def tick(self, board: Board) -> None:
-        """The state of things, about twice a second."""
-
-
 class Night:
     """One invocation on one study, from the first ask to the last tell."""
 
-    def __init__(self, store: Store, row: StudyRow, file: StudyFile, observer: Observer, stop: Stop) -> None:
+    def __init__(
+        self, store: Store, row: StudyRow, file: StudyFile, executor: Executor, observer: Observer, stop: Stop
+    ) -> None:
         self.store = store
+        self.executor = executor
         self.row = row
         self.spec = file.spec
         self.observer = observer
@@ -105,13 +69,12 @@ class Night:
         """Whether a waiting trial or a new one is due."""
         return not self.deadline.passed() and (self._waiting() is not None or self.search.next() is not None)
 
-    def through(self, executor: Executor) -> None:
+    def through(self) -> None:
         """Prepare, then keep every worker busy until the plan or the budget ends."""
-        self.executor = executor
         self._prepare()
         self._fill()
         while self.running:
-            for slot, message in executor.messages(TICK_SECONDS):
+            for slot, message in self.executor.messages(TICK_SECONDS):
                 self._take(slot, message)
             self._watch()
             if not self._ending:
@@ -259,8 +222,7 @@ class Night:
     def _finish(self, trial: TrialRow, outcome: TrialOutcome) -> None:
         self.store.finish_trial(trial.id, outcome)
         ended = self._refresh(trial.id)
-        values = [value for value in ended.objective_values if value is not None]
-        self.search.finish(trial.number, outcome.state, values)
+        self.search.finish(trial.number, outcome.state, _values(ended))
         self.failures_in_a_row = self.failures_in_a_row + 1 if outcome.state == "failed" else 0
         mirror.sync(self.store, self.row.id)
         self._tidy(ended)
@@ -337,43 +299,19 @@ class Night:
             replicate=trial.replicate,
             fold=trial.fold,
             state=trial.state,  # type: ignore[arg-type]
-            values=[value for value in trial.objective_values if value is not None],
+            values=_values(trial),
             epochs=self.store.epoch_values(trial.id, "validation", objective.metric),
         )
 
     def board(self) -> Board:
         """The study at a glance."""
-        states: dict[str, int] = {}
-        for trial in self.trials.values():
-            states[trial.state] = states.get(trial.state, 0) + 1
-        return Board(
-            study=self.row.name,
-            total=self.search.total,
-            states=states,
-            running=dict(self.running),
-            best=self._best(),
-            eta_seconds=self._eta(states),
-            deadline=self.deadline.words(),
-        )
+        trials = list(self.trials.values())
+        return board(self.spec, self.search.total, trials, self.running, self.executor.slots, self.deadline)
 
-    def _best(self) -> TrialRow | None:
-        objective = self.spec.objectives[0]
-        best: TrialRow | None = None
-        for trial in self.trials.values():
-            if trial.state == "complete" and trial.objective is not None:
-                if best is None or best.objective is None or objective.better(trial.objective, best.objective):
-                    best = trial
-        return best
 
-    def _eta(self, states: Mapping[str, int]) -> float | None:
-        done = [t.total_seconds for t in self.trials.values() if t.total_seconds is not None and t.state == "complete"]
-        total = self.search.total
-        if not done or total is None:
-            return None
-        left = total - sum(states.get(state, 0) for state in ("complete", "pruned", "failed"))
-        started = sum(s.progress.step / s.progress.steps for s in self.running.values() if s.progress)
-        slots = getattr(self, "executor", None)
-        return max(0.0, left - started) * sum(done) / len(done) / (slots.slots if slots else 1)
+def _values(trial: TrialRow) -> list[float]:
+    """Objective values for the sampler, NaN where one is missing."""
+    return [math.nan if value is None else value for value in trial.objective_values]
 
 
 def _short(value: object) -> str:

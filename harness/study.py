@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
+from harness.board import Board, Observer
 from harness.deadline import Stop
 from harness.errors import AllTrialsFailed, SpecError
 from harness.executors.base import Executor
-from harness.night import Board, Night, Observer
+from harness.night import Night
 from harness.results import mirror
 from harness.results.rows import StudyRow
 from harness.results.store import Store
@@ -43,11 +41,8 @@ def file_of(row: StudyRow) -> StudyFile:
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 
-def run(store: Store, file: StudyFile, executor: Callable[[Path], Executor], observer: Observer, stop: Stop) -> Board:
+def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop) -> Board:
     """Continue a study to its total; the last board tells how it ended.
-
-    Args:
-        executor: makes the executor from the folder for worker logs; called only if there is work.
 
     Raises:
         HeldError: another process runs this study.
@@ -58,13 +53,9 @@ def run(store: Store, file: StudyFile, executor: Callable[[Path], Executor], obs
     row = open_study(store, file)
     with store.hold(row.id):
         mirror.sync(store, row.id)
-        night = Night(store, row, file, observer, stop)
+        night = Night(store, row, file, executor, observer, stop)
         if night.work_left():
-            engine = executor(store.files / "logs")
-            try:
-                night.through(engine)
-            finally:
-                engine.close()
+            night.through()
         board = night.board()
     if board.states.get("failed") and not board.states.get("complete") and not board.states.get("pruned"):
         raise AllTrialsFailed(f"all {board.states['failed']} trials of {row.name} failed: harness status {row.name}")

@@ -7,6 +7,7 @@ imports what a worker imports.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 from harness.records import AuditJob, Message, PrepareJob, TrainJob
 
@@ -41,3 +42,9 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """End all workers."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
