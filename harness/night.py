@@ -11,6 +11,7 @@ import shutil
 import time
 from pathlib import Path
 
+import harness.metrics as metrics
 from harness.asking import ask_worker
 from harness.board import Board, Observer, Slot, board
 from harness.deadline import Deadline, Stop
@@ -35,7 +36,7 @@ from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.search import Search
-from harness.spec import StudyFile
+from harness.spec import StudyFile, StudySpec
 
 TICK_SECONDS = 0.5
 KILLED = (-9, -15)
@@ -61,7 +62,9 @@ class Night:
         self.running: dict[int, Slot] = {}
         self.environment: int | None = None
         self.failures_in_a_row = 0
+        self.slots = 1 if times_its_trials(self.spec) else executor.slots
         self._ending = False
+        self._closed = False
 
     # --- one night ------------------------------------------------------------------------------
 
@@ -88,6 +91,8 @@ class Night:
 
     def _prepare(self) -> None:
         self.observer.note("checking data and models …")
+        if self.slots < self.executor.slots:
+            self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
         job = PrepareJob(
             task=self.spec.task,
             data=self.spec.data.model_dump(mode="json"),
@@ -113,12 +118,9 @@ class Night:
     # --- placing --------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        for slot in range(self.executor.slots):
-            if slot in self.running or self.deadline.passed() or self.stop.asked:
+        for slot in range(self.slots):
+            if slot in self.running or self._closed or self.deadline.passed() or self.stop.asked:
                 continue
-            if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
-                self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
-                return
             trial = self._waiting() or self._proposed()
             if trial is None:
                 return
@@ -224,6 +226,9 @@ class Night:
         ended = self._refresh(trial.id)
         self.search.finish(trial.number, outcome.state, _values(ended))
         self.failures_in_a_row = self.failures_in_a_row + 1 if outcome.state == "failed" else 0
+        if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW and not self._closed:
+            self._closed = True
+            self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
         mirror.sync(self.store, self.row.id)
         self._tidy(ended)
         self.observer.note(f"trial {trial.number} {self._ending_words(ended)}")
@@ -306,7 +311,14 @@ class Night:
     def board(self) -> Board:
         """The study at a glance."""
         trials = list(self.trials.values())
-        return board(self.spec, self.search.total, trials, self.running, self.executor.slots, self.deadline)
+        return board(self.spec, self.search.total, trials, self.running, self.slots, self.deadline)
+
+
+def times_its_trials(spec: StudySpec) -> bool:
+    """Whether an objective is a time or a rate: then one trial runs at a time, or each would slow the others."""
+    costs = metrics.costs()
+    units = [costs[objective.metric].unit for objective in spec.objectives if objective.metric in costs]
+    return any(unit == "seconds" or unit.endswith("/s") for unit in units)
 
 
 def _values(trial: TrialRow) -> list[float]:

@@ -12,8 +12,10 @@ import optuna
 import pytest
 from nights import STUDY, Night, end, worker_of
 
+from harness.night import times_its_trials
 from harness.results.engine import open_engine
 from harness.results.frames import summary
+from harness.spec import StudySpec, parse_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -183,3 +185,12 @@ def test_a_study_of_failing_trials_ends_with_its_own_exit_code(tmp_path: Path) -
     code, output = night.run()
     states = night.rows("SELECT state, reason FROM harness_trial")
     assert (code, states) == (3, [("failed", "diverged")]), output
+
+
+def test_a_study_that_times_its_trials_runs_one_at_a_time() -> None:
+    def spec(objectives: str) -> StudySpec:
+        return parse_study(STUDY.replace("objective: accuracy", objectives)).spec
+
+    assert times_its_trials(spec("objectives: [f1, train_samples_per_second]"))
+    assert times_its_trials(spec("objective: total_seconds"))
+    assert not times_its_trials(spec("objectives: [f1, peak_memory_bytes]"))
