@@ -14,7 +14,7 @@ from harness.spec import StudyFile, changes, extends_only, parse_study
 
 
 def open_study(store: Store, file: StudyFile) -> StudyRow:
-    """The study's row, made on first sight; an edited file must only extend.
+    """The study's row, made on first sight; once it has a trial, an edited file must only extend.
 
     Raises:
         SpecError: with the differences, when the file asks for another study under the same name.
@@ -24,7 +24,7 @@ def open_study(store: Store, file: StudyFile) -> StudyRow:
         store.create_study(file)
     elif row.fingerprint != file.spec.fingerprint:
         old = file_of(row)
-        if not extends_only(old.spec, file.spec):
+        if store.trials(row.id) and not extends_only(old.spec, file.spec):
             listed = "\n  ".join(changes(old.spec, file.spec))
             raise SpecError(
                 f"study {row.name!r} exists and was run with another study file:\n  {listed}\n"

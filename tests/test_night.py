@@ -163,6 +163,14 @@ def test_a_budget_of_time_ends_the_night_and_more_time_goes_on(tmp_path: Path) -
     assert night.epochs_of(0) > first
 
 
+def test_a_study_that_never_began_takes_a_corrected_file(tmp_path: Path) -> None:
+    night = Night(tmp_path, STUDY.replace("  - {epochs: 12, learning_rate: 5e-4}\n", ""))
+    code, output = night.run("--set", "data.text=txet")
+    assert code == 65
+    assert "txet" in output
+    assert night.run()[0] == 0
+
+
 def test_data_that_changed_are_refused(tmp_path: Path) -> None:
     import pandas as pd
 
