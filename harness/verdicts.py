@@ -18,7 +18,9 @@ does not decide), `gap` validation loss minus training loss of the same epoch.
    loss (LARGE_GAP): the training rows are known by heart even though it has not yet cost anything.
 6. still learning: the validation loss fell by CHANGE over the last WINDOW epochs without a rise at
    the end, and there is no gap yet to speak of (SMALL_GAP): more epochs are not known to harm.
-7. healthy: none of these.
+7. healthy: none of these. The words tell a model that has learnt nothing (LEARNT_NOTHING): neither
+   loss ever fell by CHANGE below that of the first epoch, and the lowest validation loss is not below
+   that of always answering with the shares of the labels by CHANGE. Nothing is known without the latter.
 
 Ratios decide, so that a task with large losses is judged like one with small; floors in nats keep
 tiny losses (0.010 -> 0.011) from being talked about. Missing losses (None or NaN) are left out.
@@ -35,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-VERSION = 1
+VERSION = 2
 """Stored with each verdict; raised by one when a rule or a threshold changes."""
 
 CHANGE = 0.03
@@ -66,6 +68,9 @@ LEVEL = 0.05
 Name = Literal["healthy", "overfitting", "still learning", "diverged", "unstable", "too short to tell"]
 NAMES: tuple[str, ...] = ("healthy", "overfitting", "still learning", "diverged", "unstable", "too short to tell")
 
+LEARNT_NOTHING = "healthy; learnt nothing yet (loss at chance)"
+"""Words of a healthy curve that never left the loss of a guess."""
+
 Loss = float | None
 Floats = npt.NDArray[np.float64]
 
@@ -81,6 +86,8 @@ class Curve:
         best_examples, last_examples: validation loss of each example at the epoch with the lowest
             validation loss and at the last one, shape (examples,), in one order; None when unknown.
         diverged: the trial was ended by a non-finite loss, gradient or metric.
+        chance_loss: validation loss of always answering with the shares of the labels, ln 2 for two
+            balanced ones; None when unknown.
     """
 
     train_loss: Sequence[Loss]
@@ -89,6 +96,7 @@ class Curve:
     best_examples: npt.ArrayLike | None = None
     last_examples: npt.ArrayLike | None = None
     diverged: bool = False
+    chance_loss: float | None = None
 
 
 class RiseTest(NamedTuple):
@@ -163,7 +171,7 @@ def judge(curve: Curve) -> Verdict:
         seconds_after_best=facts.seconds_after_best,
         rise_test=facts.test,
         evidence=_evidence(facts, finding, turning),
-        advice=advice(finding.name, turning),
+        advice=advice(finding.name, turning, finding.words),
     )
 
 
@@ -201,8 +209,13 @@ def paired_rise(
     return RiseTest(mean, error, p_value, int(rises.size), level, "clear" if p_value < level else "within noise")
 
 
-def advice(name: str, turning_epoch: int | None) -> tuple[str, ...]:
+def advice(name: str, turning_epoch: int | None, words: str = "") -> tuple[str, ...]:
     """What to change after a verdict, most useful first; empty when nothing is called for."""
+    if words == LEARNT_NOTHING:
+        return (
+            "Raise the learning rate, freeze less or train longer.",
+            "Check that the labels belong to their texts.",
+        )
     if name == "overfitting" and turning_epoch is not None:
         epochs = f"{turning_epoch} epoch{'s' if turning_epoch > 1 else ''}"
         return (
@@ -212,8 +225,8 @@ def advice(name: str, turning_epoch: int | None) -> tuple[str, ...]:
         )
     if name == "overfitting":
         return (
-            "Check that no weights were carried over from an earlier run and that training rows do not repeat.",
             "Freeze more, raise dropout or weight decay, or train for fewer epochs; more training rows help most.",
+            "With a gap from the first epoch on, check for weights carried over and for training rows that repeat.",
         )
     return _ADVICE.get(name, ())
 
@@ -245,6 +258,7 @@ class _Facts:
     train: Floats
     validation: Floats
     infinite: bool
+    chance_loss: float | None
     best: int | None
     epochs_after_best: int | None
     seconds_after_best: float | None
@@ -264,7 +278,8 @@ class _Facts:
         if after and curve.best_examples is not None and curve.last_examples is not None:
             compared = int(np.isfinite(validation).sum()) - 1
             test = paired_rise(curve.best_examples, curve.last_examples, compared)
-        return cls(train, validation, infinite, best, after, _seconds_after(curve.epoch_seconds, best), test)
+        seconds = _seconds_after(curve.epoch_seconds, best)
+        return cls(train, validation, infinite, _finite(curve.chance_loss), best, after, seconds, test)
 
     @property
     def last_pair(self) -> int | None:
@@ -398,6 +413,10 @@ def _still_learning(facts: _Facts) -> _Finding | None:
 
 
 def _healthy(facts: _Facts) -> _Finding:
+    if _learnt_nothing(facts):
+        lowest = float(np.nanmin(facts.validation))
+        reason = f"neither loss fell, and the lowest validation loss {lowest:.4g} is that of a guess, "
+        return _Finding("healthy", LEARNT_NOTHING, f"{reason}{facts.chance_loss:.4g}")
     if _risen(facts) and facts.test is not None:
         reason = f"validation loss rose after epoch {facts.best}, within noise (p = {facts.test.p_value:.2g})"
         return _Finding("healthy", f"healthy; rise after epoch {facts.best} within noise", reason)
@@ -419,6 +438,15 @@ _RULES: tuple[Callable[[_Facts], _Finding | None], ...] = (
 def _exceeds(value: float, base: float, share: float, nats: float) -> bool:
     """Value lies above base by `share` of it and by `nats`."""
     return bool(value - base >= share * base and value - base >= nats)
+
+
+def _learnt_nothing(facts: _Facts) -> bool:
+    """Both losses stay at the first epoch's, the validation loss at chance; false where that is not measured."""
+    train, validation = _measured(facts.train), _measured(facts.validation)
+    if facts.chance_loss is None or train.size < 2 or validation.size < 2:
+        return False
+    fell = any(_exceeds(losses[0], losses.min(), CHANGE, CHANGE_NATS) for losses in (train, validation))
+    return not fell and not _exceeds(facts.chance_loss, validation.min(), CHANGE, CHANGE_NATS)
 
 
 def _risen(facts: _Facts) -> bool:
@@ -455,6 +483,7 @@ def _evidence(facts: _Facts, finding: _Finding, turning: int | None) -> dict[str
         "relative_rise": _finite(facts.relative_rise),
         "recent_fall": _finite(facts.recent_fall),
         "train_fall_after_best": facts.train_fall,
+        "chance_loss": facts.chance_loss,
         "epochs_after_best": facts.epochs_after_best,
         "seconds_after_best": facts.seconds_after_best,
         "rise_test": None if facts.test is None else facts.test._asdict(),

@@ -103,7 +103,7 @@ def test_advice_speaks_of_each_verdict_once_and_names_its_trials():
     lines = advice(table(summary({}, {}, {}, {}), epochs(OVERFIT, learning, carried_over, learning)))
     assert len(lines) == 3
     assert any(line.startswith("Trials 1, 3 (still learning): Train for more epochs") for line in lines)
-    assert any(line.startswith("Trial 2 (overfitting): Check that no weights were carried over") for line in lines)
+    assert any(line.startswith("Trial 2 (overfitting): Freeze more, raise dropout") for line in lines)
 
 
 def test_a_healthy_study_needs_no_advice():

@@ -91,7 +91,8 @@ def test_the_notebook_is_executed_and_each_cell_calls_one_section(built: build.B
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert [cell.source for cell in code[1:]] == [f'report.show("{each.name}")' for each in section.sections()]
+    shown = [each.name for each in section.sections() if each.name != "groups"]  # the study has none
+    assert [cell.source for cell in code[1:]] == [f'report.show("{name}")' for name in shown]
     assert "from harness.report import interactive" in code[0].source
     assert all(cell.outputs for cell in code[1:])
 
@@ -181,13 +182,13 @@ def test_a_failing_cell_is_named_and_the_next_ones_run(tmp_path: Path) -> None:
 
 def test_a_server_is_named_by_the_environment_and_no_password_is_written(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:secret@host/db"
-    book = notebook.make("s", url, tmp_path, (), True)
+    book = notebook.make("s", url, tmp_path, ())
     assert "secret" not in json.dumps(book) and "HARNESS_DB" in book.cells[1].source
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_study_name_in_a_cell_is_a_plain_literal(payload: str, tmp_path: Path) -> None:
-    source = notebook.make(payload, "results.db", tmp_path, (), True).cells[1].source
+    source = notebook.make(payload, "results.db", tmp_path, ()).cells[1].source
     compile(source, "cell", "exec")
     call = source.splitlines()[-1]
     assert call.startswith("report = interactive.open_report(") and call.endswith(")")

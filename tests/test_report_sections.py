@@ -17,7 +17,7 @@ from harness.report.section import Section
 from harness.report.study_frames import StudyFrames, opened
 from harness.results.store import Store
 
-NAMES = ("overview", "overfitting", "speed", "search", "record")
+NAMES = ("overview", "overfitting", "speed", "search", "groups", "record")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,44 @@ def test_what_ran_otherwise_than_asked_is_listed(tmp_path: Path) -> None:
             report_study.add_trial(store, number, TrialConfig(batch_size=32), batch_size=16)
     tables = dict((t.name, t.frame) for t, _ in built(opened(tmp_path / "results.db", "halved"))["record"].tables)
     row = tables["asked-against-done"].set_index("what").loc["batch_size"]
-    assert (row["asked"], row["done"]) == ("32", "16")
+    assert (row["asked"], row["done"], row["trials"], row["numbers"]) == ("32", "16", 1, "0")
+
+
+def test_the_note_on_values_of_the_command_line_is_no_question(tmp_path: Path) -> None:
+    text = "# Written out with these values of the command line:\n#   --set seed=7\nstudy: reviews\n"
+    with Store.open(tmp_path / "results.db") as store:
+        store.create_study(report_study.study_file("reviews", text=text))
+    assert opened(tmp_path / "results.db", "reviews").question == ""
+
+
+def test_trials_that_ran_alike_share_a_row(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("halved"))
+        with store.hold(number):
+            for rate in (1e-5, 2e-5):
+                report_study.add_trial(store, number, TrialConfig(batch_size=32, learning_rate=rate), batch_size=16)
+    tables = dict((t.name, t.frame) for t, _ in built(opened(tmp_path / "results.db", "halved"))["record"].tables)
+    row = tables["asked-against-done"].set_index("what").loc["batch_size"]
+    assert (row["trials"], row["numbers"]) == (2, "0 and 1")
+
+
+def test_a_doubling_that_three_trials_cannot_measure_is_no_finding(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("few"))
+        with store.hold(number):
+            for place, size in enumerate((8, 16, 32)):
+                report_study.add_trial(store, number, TrialConfig(epochs=2, batch_size=size), shift=0.01 * place)
+    speed = built(opened(tmp_path / "results.db", "few"))["speed"]
+    doublings = dict((table.name, table.frame) for table, _ in speed.tables)["doublings"]
+    for row in doublings.to_dict("records"):
+        told = f"Each doubling of {row['parameter']} multiplies {row['cost']}" in said(speed)
+        assert told == (row["factor_high"] <= 4 * row["factor_low"])
+
+
+def test_the_best_trial_is_not_compared_with_itself(pieces: dict[str, Piece]) -> None:
+    table = dict((table.name, table.frame) for table, _ in pieces["search"].tables)["best"]
+    assert table["told_apart"].tolist()[0] == "the best"
+    assert set(table["told_apart"].tolist()[1:]) <= {"yes", "no"}
 
 
 def test_one_trial_makes_a_report_that_compares_nothing(tmp_path: Path) -> None:

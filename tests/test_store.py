@@ -21,6 +21,7 @@ from harness.records import Incident, MetricValue, Objective, TrialConfig, Trial
 from harness.results import frames
 from harness.results.store import Store
 from harness.results.tables import metric, session, trial
+from harness.verdicts import LEARNT_NOTHING
 
 OBJECTIVES = (Objective(),)
 
@@ -312,6 +313,16 @@ def test_a_rise_on_one_example_of_forty_is_noise(store, study_id):
     ended = finished_with_rise(store, study_id, logits)
     assert "within noise" in str(ended["verdict_evidence"])
     assert ended["verdict_words"] != "overfitting after epoch 1"
+
+
+def test_a_flat_loss_at_the_entropy_of_the_stored_labels_has_learnt_nothing(store, study_id):
+    store.record_prepared(study_id, prepared(40))
+    row = running(store, study_id)
+    for number in (1, 2):
+        store.record_epoch(row.id, epoch(number, train=0.694, validation=0.693))
+    store.finish_trial(row.id, TrialOutcome("complete"), OBJECTIVES)
+    ended = store.trial(row.id)
+    assert (ended.verdict_name, ended.verdict_words) == ("healthy", LEARNT_NOTHING)
 
 
 def test_kept_models_come_best_first_and_can_be_forgotten(store, study_id):

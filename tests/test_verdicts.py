@@ -326,6 +326,43 @@ def test_a_falling_validation_loss_with_a_small_gap_is_never_overfitting(values)
     assert judge(Curve([0.8 * v for v in validation], validation)).name != "overfitting"
 
 
+# --- a model that learnt nothing ------------------------------------------------------------------------------
+
+FLAT = (0.695, 0.693, 0.694)
+
+
+def test_losses_that_stay_at_chance_are_healthy_and_said_to_have_learnt_nothing():
+    verdict = judge(Curve(FLAT, FLAT, chance_loss=math.log(2)))
+    assert (verdict.name, verdict.words) == ("healthy", verdicts.LEARNT_NOTHING)
+    assert "guess" in verdict.reason and "learning rate" in verdict.advice[0] and "labels" in verdict.advice[1]
+    assert verdict.evidence["chance_loss"] == math.log(2)
+
+
+def test_without_the_loss_of_a_guess_nothing_is_said_of_it():
+    assert words(FLAT, FLAT) == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [
+        ((0.695, 0.60, 0.55), FLAT),  # the training rows are being learnt
+        ((0.40, 0.40, 0.40), (0.45, 0.45, 0.45)),  # flat, but far below chance
+        ((0.80, 0.75, 0.70), (0.70, 0.70, 0.70)),  # still on its way down to chance
+    ],
+)
+def test_a_loss_that_fell_or_lies_below_chance_has_learnt_something(train, validation):
+    assert words(train, validation, chance_loss=math.log(2)) == "healthy"
+
+
+def test_one_epoch_is_too_short_even_for_nothing():
+    assert words((0.69,), (0.69,), chance_loss=math.log(2)) == "too short to tell"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_published_runs_have_all_learnt_something(name):
+    assert judged(TABLES[name], chance_loss=math.log(2)).words == TABLES[name].words
+
+
 # --- what is told ---------------------------------------------------------------------------------------------
 
 

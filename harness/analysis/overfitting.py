@@ -150,6 +150,13 @@ def waste(judged: pd.DataFrame) -> Waste:
     )
 
 
+def counted(judged: pd.DataFrame) -> list[str]:
+    """Each verdict with its trials, most frequent first: "3 healthy (1 of them learnt nothing yet)"."""
+    idle = int((judged["words"] == verdicts.LEARNT_NOTHING).sum())
+    aside = {"healthy": f" ({idle} of them learnt nothing yet)"} if idle else {}
+    return [f"{count} {name}{aside.get(name, '')}" for name, count in waste(judged).counts.items()]
+
+
 def advice(judged: pd.DataFrame) -> list[str]:
     """What to change in the next study, one sentence each; a verdict shared by more trials comes first.
 
@@ -157,6 +164,10 @@ def advice(judged: pd.DataFrame) -> list[str]:
         judged: a frame made by `table`.
     """
     lines = []
+    idle = judged[judged["words"] == verdicts.LEARNT_NOTHING]
+    if len(idle):
+        sentences = verdicts.advice("healthy", None, verdicts.LEARNT_NOTHING)
+        lines.append(f"{_trials(idle.assign(verdict='learnt nothing yet'))}: {' '.join(sentences)}")
     for name, count in waste(judged).counts.items():
         of_name = judged[judged["verdict"] == name]
         turned = of_name[of_name["words"].str.contains("after epoch", regex=False)]
@@ -174,8 +185,9 @@ def _stop_earlier(turned: pd.DataFrame, trials: int) -> str:
     seconds = float(turned["seconds_after_best"].sum())
     saved = f", which would have saved {seconds:.3g} s" if seconds > 0 else ""
     plural = "s" if epochs > 1 else ""
+    when = f"after epoch {epochs}" if len(turned) == 1 else f"half of them after epoch {epochs} or earlier"
     return (
-        f"{len(turned)} of {trials} trials overfit, half of them after epoch {epochs} or earlier: "
+        f"{len(turned)} of {trials} trials overfit, {when}: "
         f"train for {epochs} epoch{plural} or stop early (patience 1 or 2){saved}; "
         "freezing more, more dropout and more training rows close the gap."
     )
@@ -218,11 +230,11 @@ def gap_map(
     chosen = [name for name in (rows, columns) if name is not None]
     chosen += [name for name in two_most_varied(joined) if name not in chosen][: 2 - len(chosen)]
     if len(chosen) < 2:
-        return nothing([], "no heat map: fewer than two parameters vary among the trials with a gap")
+        return nothing([], "No heat map of the gap: fewer than two parameters vary among the trials that trained.")
     down, across = chosen if rows is not None or columns is None else chosen[::-1]
     grouped = pd.DataFrame({down: levels(joined[down]), across: levels(joined[across]), gap: joined[gap]})
     pivot = grouped.pivot_table(index=down, columns=across, values=gap, aggfunc="mean", observed=True)
-    return Answer(pivot, f"mean {gap.replace('_', ' ')} over {len(joined)} trials by {down} and {across}")
+    return Answer(pivot, f"mean {gap.replace('_at_', ' at the ')} epoch over {len(joined)} trials by {down} and {across}")
 
 
 # --- which curves to draw ------------------------------------------------------------------------------

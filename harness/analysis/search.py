@@ -94,7 +94,8 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     if not names:
         return nothing(IMPORTANCE, "no parameter varied among the complete trials")
     if len(done) < needed:
-        return nothing(IMPORTANCE, f"too few trials: {len(done)} complete, {needed} needed for {len(names)} parameters")
+        given = f"{len(names)} parameter{'s' if len(names) > 1 else ''}"
+        return nothing(IMPORTANCE, f"too few trials: {len(done)} complete, {needed} needed for {given}")
     target = done["objective"].to_numpy(dtype=np.float64)
     if np.ptp(target) == 0:
         return nothing(IMPORTANCE, "every complete trial has the same objective")

@@ -27,28 +27,28 @@ class Built(NamedTuple):
     failures: tuple[str, ...]
 
 
-def build(engine_target: str | Path, study: str, folder: str | Path, *, texts: bool = True) -> Built:
+def build(engine_target: str | Path, study: str, folder: str | Path) -> Built:
     """Write `report.html`, `report.ipynb`, `figures/` and `tables/` below `folder`.
 
     Args:
         engine_target: path of results.db, or the URL of a server.
-        texts: whether sections may quote examples of the data.
 
     Raises:
         UsageError: there is no such study.
         StorageError: the folder cannot be written.
     """
     folder = Path(folder)
-    found = section.sections()
-    frames = opened(engine_target, study, texts=texts)
+    frames = opened(engine_target, study)
     try:
-        pieces = [assemble(each, frames) for each in found]
+        built = [(each, assemble(each, frames)) for each in section.sections()]
     finally:
         frames.close()
+    kept = [(each, piece) for each, piece in built if not piece.empty]
+    pieces = [piece for _, piece in kept]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = write(folder, study, frames.question, pieces)
-        book = notebook.make(study, engine_target, folder, found, texts)
+        book = notebook.make(study, engine_target, folder, [each for each, _ in kept])
         failures = notebook.execute(book, engine_target, folder)
         paths.insert(1, notebook.save(book, folder / "report.ipynb"))
     except OSError as error:

@@ -100,6 +100,7 @@ def _columns() -> dict[str, Column]:
     known |= {name: Column(_heading(name), significant) for name in _PLAIN}
     known |= {name: Column(_heading(name), _signed(3)) for name in _GAPS}
     known |= {name: Column(name, parameter) for name in hyperparameters()}
+    known["loss_difference"] = Column("difference", _signed(4))
     known["mcc"] = Column("MCC", _digits(3))
     known["peak_memory_bytes"] = Column("peak memory (MiB)", _mebibytes)
     return known

@@ -36,12 +36,11 @@ class Report:
             display(caption, raw=True)  # type: ignore[no-untyped-call]
 
 
-def open_report(study: str, database: str | Path, texts: bool = True) -> Report:
+def open_report(study: str, database: str | Path) -> Report:
     """The report of a study.
 
     Args:
         study: its name.
         database: path of results.db, or the URL of a server.
-        texts: whether sections may quote examples.
     """
-    return Report(opened(database, study, texts=texts))
+    return Report(opened(database, study))

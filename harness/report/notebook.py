@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(argv=[sys.executable, *arguments], display_name="Python 3", language="python")
 
 
-def make(study: str, target: str | Path, folder: Path, sections: tuple[Section, ...], texts: bool) -> Any:
+def make(study: str, target: str | Path, folder: Path, sections: Sequence[Section]) -> Any:
     """A notebook that is not executed yet: a cell that opens the study, then one cell a section."""
     opening, database = ["from harness.report import interactive", ""], ""
     if is_server(target):
@@ -50,8 +51,7 @@ def make(study: str, target: str | Path, folder: Path, sections: tuple[Section, 
         database = f"os.environ[{DATABASE_VARIABLE!r}]"  # a URL may hold a password: it is never written down
     else:
         database = repr(Path(os.path.relpath(Path(target).absolute(), folder.absolute())).as_posix())
-    rest = "" if texts else ", texts=False"
-    opening.append(f"report = interactive.open_report({study!r}, {database}{rest})")
+    opening.append(f"report = interactive.open_report({study!r}, {database})")
     cells = [
         v4.new_markdown_cell(f"# {markdown_text(study)}\n\nEach cell calls one section of the report."),
         v4.new_code_cell("\n".join(opening)),

@@ -75,6 +75,12 @@ class Piece:
     tables: Sequence[tuple[Table, tables.Shown]] = ()
     failure: str = ""
 
+    @property
+    def empty(self) -> bool:
+        """The section has nothing to do with this study: neither content nor failure. Reports leave it out."""
+        said = self.content
+        return not (self.failure or said.findings or said.facts or said.drawings or said.tables or said.notes)
+
 
 def piece(name: str, title: str, content: Content) -> Piece:
     """Draw and write out what a section says."""

@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Content:
-    """What a section says: findings first, then what they rest on.
+    """What a section says: findings first, then what they rest on; with nothing to say the section is left out.
 
     Attributes:
         findings: sentences that state a finding with its numbers.

@@ -26,13 +26,11 @@ class StudyFrames:
     Args:
         engine: read-only.
         name: of the study.
-        texts: whether sections may quote examples.
     """
 
-    def __init__(self, engine: sa.Engine, name: str, *, texts: bool = True) -> None:
+    def __init__(self, engine: sa.Engine, name: str) -> None:
         self.engine = engine
         self.name = name
-        self.texts = texts
         self._computed: dict[str, Any] = {}
 
     def once(self, key: str, compute: Callable[[], Answered]) -> Answered:
@@ -68,8 +66,10 @@ class StudyFrames:
 
     @cached_property
     def question(self) -> str:
-        """The comment that opens the study file: what the study asks."""
+        """The comment that opens the study file: what the study asks; not the note on `--set`, which asks nothing."""
         lines: list[str] = []
+        if str(self.row["text"]).startswith("# Written out with"):
+            return ""
         for line in str(self.row["text"]).splitlines():
             if not line.startswith("#") or (not line.strip("# ") and lines):
                 break
@@ -158,7 +158,7 @@ class StudyFrames:
         return frames.predictions(self.engine, int(ids[trial]), epoch)
 
 
-def opened(target: str | Path, study: str, *, texts: bool = True) -> StudyFrames:
+def opened(target: str | Path, study: str) -> StudyFrames:
     """Open results.db for reading and check that it holds the study.
 
     Raises:
@@ -166,7 +166,7 @@ def opened(target: str | Path, study: str, *, texts: bool = True) -> StudyFrames
         StorageError, SpecError: the database cannot be read.
     """
     engine = open_engine(target, read_only=True)
-    found = StudyFrames(engine, study, texts=texts)
+    found = StudyFrames(engine, study)
     try:
         _ = found.summary
     except BaseException:

@@ -128,8 +128,22 @@ def verdict_of(
             best_examples=example_losses(connection, trial_id, best_loss) if compared else None,
             last_examples=example_losses(connection, trial_id, last) if compared else None,
             diverged=outcome.reason == "diverged",
+            chance_loss=chance_loss(connection, trial_id),
         )
     )
+
+
+def chance_loss(connection: sa.Connection, trial_id: int) -> float | None:
+    """Validation loss of always answering with the validation labels' shares: their entropy in nats.
+
+    None where the labels are not stored, or where a fold has validation rows of its own.
+    """
+    owner = connection.execute(sa.select(trial.c.study_id, trial.c.fold).where(trial.c.id == trial_id)).one()
+    labels = gold_labels(connection, owner.study_id) if owner.fold is None else None
+    if labels is None:
+        return None
+    shares = np.unique(labels, return_counts=True)[1] / labels.size
+    return float(-(shares * np.log(shares)).sum())
 
 
 def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) -> Floats | None:

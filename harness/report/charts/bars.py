@@ -65,6 +65,7 @@ def stacked(frame: pd.DataFrame, label: str, parts: Mapping[str, str], words: st
     axes.set_yticks(places, [figures.label(text, 58) for text in frame[label]])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, max(len(frame) - 0.3, 0.7))
+    axes.set_xlim(left=0)
     axes.set_xlabel(words)
     figures.grid(axes, "x")
     figure.legend(loc="outside upper center", ncols=len(parts))

@@ -11,7 +11,7 @@ from harness.report.charts import curves
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.verdicts import VERSION
+from harness.verdicts import LEARNT_NOTHING, VERSION
 
 _SHOWN = [
     "trial",
@@ -65,8 +65,7 @@ def build(study: StudyFrames) -> Content:
 
 def _findings(judged: pd.DataFrame) -> list[str]:
     spent = overfitting.waste(judged)
-    counts = [f"{count} {name}" for name, count in spent.counts.items()]
-    sentences = [f"Of {plural(spent.trials, 'trial')} that trained: {listed(counts)}."]
+    sentences = [f"Of {plural(spent.trials, 'trial')} that trained: {listed(overfitting.counted(judged))}."]
     if spent.epochs:
         share = f" ({points(spent.seconds / spent.all_seconds)}% of the time in epochs)" if spent.all_seconds else ""
         sentences.append(
@@ -84,7 +83,8 @@ def _findings(judged: pd.DataFrame) -> list[str]:
 
 
 def _curves(study: StudyFrames, judged: pd.DataFrame, chosen: pd.DataFrame) -> Drawing:
-    names = dict(zip(judged["trial"].tolist(), judged["verdict"].tolist(), strict=True))
+    short = judged["verdict"].where(judged["words"] != LEARNT_NOTHING, "learnt nothing yet")
+    names = dict(zip(judged["trial"].tolist(), short.tolist(), strict=True))
     trials = [int(trial) for trial in chosen["trial"].tolist()]
     figure = curves.small_multiples(study.epochs, trials, {trial: f"{trial}: {names[trial]}" for trial in trials})
     caption = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from harness.analysis import overfitting, parameters
@@ -47,8 +49,7 @@ def _verdicts(study: StudyFrames) -> str:
     judged = overfitting.table(study.trials, study.epochs)
     if judged.empty:
         return ""
-    counts = overfitting.waste(judged).counts
-    return f"Verdicts: {listed([f'{count} {name}' for name, count in counts.items()])}."
+    return f"Verdicts: {listed(overfitting.counted(judged))}."
 
 
 def _ran(study: StudyFrames) -> str:
@@ -64,10 +65,10 @@ def _ran(study: StudyFrames) -> str:
 def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
     facts = [("study", study.name), ("task", str(study.row["task"]))]
     models = sorted({str(model) for model in study.trials["model"].tolist()})
-    facts.append(("model" if len(models) == 1 else "models", listed(models, 3)))
+    facts.append(("model" if len(models) == 1 else "models", listed([_last(model) for model in models], 3)))
     data = study.spec.get("data")
     if isinstance(data, dict) and data.get("path"):
-        facts.append(("data", str(data["path"])))
+        facts.append(("data", _last(str(data["path"]))))
     if len(study.data):
         splits = study.data.iloc[0]["splits"]
         facts.append(("rows", ", ".join(f"{split['rows']:,} {name}" for name, split in splits.items())))
@@ -79,6 +80,11 @@ def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
         scores = [name for name in _NAMES if not pd.isna(found.trial.get(name))]
         facts += [(f"best trial: {_NAMES[name]}", _score(name, found.trial[name])) for name in scores]
     return facts
+
+
+def _last(path: str) -> str:
+    """The last part of a folder's full path; names of the Hub as they are."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _score(name: str, number: float) -> str:

@@ -22,7 +22,7 @@ def build(study: StudyFrames) -> Content:
         tables.append(Table("failures", failed, "Failed trials by reason, with the first message of each."))
     if len(changed):
         decided = "Hyperparameters that ran otherwise than asked; for dtype `auto`, what was chosen."
-        tables.append(Table("asked-against-done", changed[["trial", "what", "asked", "done"]], decided))
+        tables.append(Table("asked-against-done", _alike(changed), decided))
     if len(happened):
         tables.append(
             Table("incidents", happened, "What went otherwise and was dealt with; the first message of each.")
@@ -68,14 +68,22 @@ def _facts(study: StudyFrames) -> list[tuple[str, str]]:
     return facts
 
 
+def _alike(changed: pd.DataFrame) -> pd.DataFrame:
+    """One row for all trials that share a difference."""
+    grouped = changed.groupby(["what", "asked", "done"], sort=False)["trial"]
+    frame = grouped.agg(trials="size", numbers=lambda trials: listed(trials.tolist(), 12)).reset_index()
+    return frame[["what", "asked", "done", "trials", "numbers"]]
+
+
 def _data(study: StudyFrames) -> list[Table]:
     tables = []
     if len(study.data):
         caption = "Rows used of each split, rows dropped with the reasons, and rows by label."
         tables.append(Table("data", record.data(study.data.iloc[0]["splits"]), caption))
     if len(study.models):
-        caption = "Pretrained encoders as found; parameters without the task's head."
-        tables.append(Table("models", study.models, caption))
+        caption = "Pretrained encoders as found; parameters without the task's head; hashes shortened."
+        shown = study.models.assign(weights_hash=study.models["weights_hash"].str[:16])
+        tables.append(Table("models", shown, caption))
     return tables
 
 
@@ -90,7 +98,12 @@ def _environments(study: StudyFrames) -> list[Table]:
 
 def _sessions(study: StudyFrames) -> Table:
     frame = study.sessions[["started_at", "ended_at", "seconds", "exit_state"]]
-    return Table("invocations", frame, "Invocations of `harness run` on this study.")
+    frame = frame.assign(**{name: _minute(frame[name]) for name in ("started_at", "ended_at")})
+    return Table("invocations", frame, "Invocations of `harness run` on this study; times are UTC.")
+
+
+def _minute(times: pd.Series) -> pd.Series:
+    return times.str[:16].str.replace("T", " ", regex=False)
 
 
 def _warnings(study: StudyFrames) -> list[str]:

@@ -101,11 +101,14 @@ def _contenders(study: StudyFrames, found: best.Best) -> Drawing:
 def _readable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
     """Columns named so that fractions show as percent and their differences as points."""
     value, difference = "value", "difference"
-    if is_fraction(objective.metric):
+    if objective.metric == "loss":
+        value, difference = "validation_loss", "loss_difference"
+    elif is_fraction(objective.metric):
         value, difference = objective.metric, "difference_points"
     names = {"value": value, "low": f"{value}_low", "high": f"{value}_high", "probability_best": "best_in_share"}
     names |= {f"difference{end}": f"{difference}{end}" for end in ("", "_low", "_high")}
-    return frame.rename(columns=names)
+    apart = frame["distinguishable"].map({True: "yes", False: "no"}).where(frame.index > 0, "the best")
+    return frame.drop(columns="distinguishable").rename(columns=names).assign(told_apart=apart)
 
 
 def _trials(study: StudyFrames) -> Table:

@@ -13,6 +13,7 @@ from harness.report.naming import describe, labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
 
+_TOO_WIDE = 4  # an interval from half to twice says nothing of a doubling
 _AT_MOST = 30
 _PHASES = {
     "load_seconds": "load",
@@ -58,19 +59,16 @@ def _rates(study: StudyFrames) -> Content:
     alike = speed.comparable(rates)
     kept, note = alike.frame, alike.note
     fastest, slowest = kept.iloc[0], kept.iloc[-1]
-    findings = [f"Configuration {fastest['name']} trains fastest: {_rate(fastest)}."]
+    busy = rates[rates["busy"].astype(bool)]
+    findings = [] if busy.empty else [_busy(busy, len(rates))]
+    measured = "trains fastest" if busy.empty else "was measured fastest"
+    findings.append(f"Configuration {fastest['name']} {measured}: {_rate(fastest)}.")
     if len(kept) > 1:
         factor = significant(fastest["samples_per_second"] / slowest["samples_per_second"], 2)
         overlap = fastest["low"] <= slowest["high"]  # a missing bound overlaps with nothing
         told = "; their intervals overlap, so this may be chance" if overlap else ""
         findings.append(f"That is {factor} times the speed of the slowest, {slowest['name']}: {_rate(slowest)}{told}.")
-    busy = rates[rates["busy"].astype(bool)]
     notes = [note] if note else []
-    if len(busy):
-        findings.append(
-            f"{len(busy)} of {plural(len(rates), 'configuration')} ran while other processes took a tenth of the "
-            "processors or more: their speed is understated, and comparing it may mislead."
-        )
     figure = bars.dots(_bounded(kept.head(_AT_MOST)), "name", "samples_per_second", "training samples/s")
     caption = (
         f"Training speed of {min(len(kept), _AT_MOST)} of {plural(len(rates), 'configuration')}, fastest first, with "
@@ -82,6 +80,15 @@ def _rates(study: StudyFrames) -> Content:
     shown = _named(shown.drop(columns=["study", "configuration", *none_shared]), "configuration")
     table = Table("speed", shown, _TABLE.format(plural(len(rates), "configuration")))
     return Content(findings, (), [Drawing("speed-rates", figure, caption)], [table], notes)
+
+
+def _busy(busy: pd.DataFrame, configurations: int) -> str:
+    low, high = points(busy["load"].min()), points(busy["load"].max())
+    took = f"{low}%" if low == high else f"{low}% to {high}%"
+    return (
+        f"{len(busy)} of {plural(configurations, 'configuration')} ran while other processes took {took} of the "
+        "processors: speed is understated, and that may decide the order below."
+    )
 
 
 _TABLE = (
@@ -153,8 +160,8 @@ def _quality(study: StudyFrames) -> Content:
         "search section may be chance."
     )
     finding = (
-        f"Worth their time ({words} against training time): configuration{'s' if len(front) > 1 else ''} "
-        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)}; every other is beaten by one of these."
+        f"As measured, no other beats configuration{'s' if len(front) > 1 else ''} "
+        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)} in both {words} and training time."
     )
     shown = _named(frame[["name", column, "train_seconds", "trials", "front"]], "configuration")
     table = Table("quality-against-time", shown, f"{words[:1].upper()}{words[1:]} and training time, cheapest first.")
@@ -169,6 +176,10 @@ def _doublings(study: StudyFrames) -> Content:
         notes += [f"Doublings, {words}: {answer.note}."] if answer.note else []
         for row in answer.frame.to_dict("records"):
             interval = "" if pd.isna(row["low"]) else f" (95%: {significant(row['low'])} to {significant(row['high'])})"
+            if row["high"] > _TOO_WIDE * row["low"]:  # false where there are no bounds
+                told = f"{row['trials']} trials cannot tell what a doubling of {row['parameter']} does{interval}"
+                notes.append(f"Doublings, {words}: {told}.")
+                continue
             findings.append(
                 f"Each doubling of {row['parameter']} multiplies {words} by {significant(row['factor'])}{interval}."
             )
