@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from harness.analysis.overfitting import advice, choose_curves, gap_map, judge_epochs, table, waste
+from harness.analysis.overfitting import advice, choose_curves, counted, gap_map, judge_epochs, table, waste
+from harness.verdicts import LEARNT_NOTHING
 from tests.frames import epochs, summary
 from tests.published import TABLES
 
@@ -199,3 +200,12 @@ def test_the_number_left_out_is_told():
 
 def test_a_place_is_never_given_twice_when_there_are_few():
     assert len(choose_curves(*many(9), at_most=8).frame) == 8
+
+
+def test_a_model_that_learnt_nothing_is_counted_apart_and_gets_advice():
+    flat = ((0.69, 0.69), (0.69, 0.69))
+    trials = summary({"verdict": "healthy", "verdict_words": LEARNT_NOTHING}, {})
+    judged = table(trials, epochs(flat, flat))
+    assert counted(judged) == ["2 healthy (1 of them learnt nothing yet)"]
+    assert advice(judged)[0].startswith("Trial 0 (learnt nothing yet): Raise the learning rate")
+    assert counted(table(summary({}), epochs(flat))) == ["1 healthy"]

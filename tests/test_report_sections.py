@@ -311,3 +311,20 @@ def test_a_busy_machine_is_named_where_speed_is_compared(tmp_path: Path, monkeyp
     monkeypatch.setattr(report_study, "epoch", lambda *given: dataclasses.replace(quiet(*given), load=0.7))
     path = report_study.make(tmp_path / "results.db", trials=2, states={})
     assert "2 of 2 configurations ran while other processes took" in said(built(opened(path, "reviews"))["speed"])
+
+
+def test_a_busy_machine_is_said_before_any_speed_is_compared(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        number = store.create_study(report_study.study_file("busy"))
+        with store.hold(number):
+            for size in (8, 16):
+                config = TrialConfig(epochs=2, batch_size=size)
+                trial = store.add_trial(number, config, 42, 0, None, "sampled")
+                store.start_trial(trial.id, "local-0", store.record_environment({"python": "3.12"}))
+                store.record_facts(trial.id, report_study.facts(config))
+                record = report_study.epoch(1, 0.5, 0.5, config)
+                store.record_epoch(trial.id, dataclasses.replace(record, load=0.6))
+                store.finish_trial(trial.id, TrialOutcome("complete", seconds={"total": 5.0}), (OBJECTIVE,))
+    first, second = built(opened(tmp_path / "results.db", "busy"))["speed"].content.findings[:2]
+    assert first.startswith("2 of 2 configurations ran while other processes took 60.0% of the processors")
+    assert "was measured fastest" in second
