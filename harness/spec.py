@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import difflib
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from harness.yaml_reader import MAX_BYTES, Document, read_yaml, write_yaml
 from harness.yaml_reader import Path as KeyPath
 
 Values = Mapping[str, Any]
+WRITTEN_OUT = "# Written out with these values of the command line:"
 
 
 class StudySpec(Section):
@@ -213,7 +215,7 @@ def parse_study(text: str, overrides: Sequence[str] = (), name: str = "<study>")
     values = copy.deepcopy(document.value)
     places = apply(values, overrides)
     spec = _validated(values, document, places, name)
-    return StudyFile(spec, _merged_text(values, overrides) if overrides else text)
+    return StudyFile(spec, _merged_text(text, values, overrides) if overrides else text)
 
 
 @functools.cache
@@ -236,10 +238,12 @@ def _validated(values: dict[str, Any], document: Document, places: Mapping[KeyPa
         raise explain(error, place, lambda path: keys_at(_schema(), path)) from None
 
 
-def _merged_text(values: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """A study file that says what file and command line said together."""
+def _merged_text(text: str, values: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """A study file that says what file and command line said together, with the file's opening comment."""
+    opening = "".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
     said = "".join(f"#   --set {' '.join(override.split())}\n" for override in overrides)
-    return f"# Written out with these values of the command line:\n{said}{write_yaml(values)}"
+    head = f"{opening}\n" if opening and not opening.startswith(WRITTEN_OUT) else ""
+    return f"{head}{WRITTEN_OUT}\n{said}{write_yaml(values)}"
 
 
 # --- comparing -----------------------------------------------------------------------------------------

@@ -551,3 +551,10 @@ ODD = st.recursive(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_value_at_any_key_is_a_study_or_a_spec_error(changed: list[tuple[str, Any]]) -> None:
     accepted_or_refused(SMALL, [f"{key}={write_yaml(value)}" for key, value in changed])
+
+
+def test_an_override_keeps_the_question_that_opens_the_file() -> None:
+    text = "# Which rate suits?\n# And why?\nstudy: s\nmodel: m\ndata: {path: p.csv}\nconfigurations: [{epochs: 1}]\n"
+    merged = parse_study(text, ["data.train=50"]).text
+    assert merged.startswith("# Which rate suits?\n# And why?\n\n# Written out with these values")
+    assert parse_study(merged, ["data.train=60"]).text.count("Which rate suits?") == 1

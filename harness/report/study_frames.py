@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from harness.records import Objective
 from harness.results import frames
 from harness.results.engine import open_engine
+from harness.spec import WRITTEN_OUT
 
 Answered = TypeVar("Answered")
 PHASES = ("load_seconds", "tokenise_seconds", "evaluate_seconds", "save_seconds")
@@ -68,7 +69,7 @@ class StudyFrames:
     def question(self) -> str:
         """The comment that opens the study file: what the study asks; not the note on `--set`, which asks nothing."""
         lines: list[str] = []
-        if str(self.row["text"]).startswith("# Written out with"):
+        if str(self.row["text"]).startswith(WRITTEN_OUT):
             return ""
         for line in str(self.row["text"]).splitlines():
             if not line.startswith("#") or (not line.strip("# ") and lines):
