@@ -234,7 +234,8 @@ def gap_map(
     down, across = chosen if rows is not None or columns is None else chosen[::-1]
     grouped = pd.DataFrame({down: levels(joined[down]), across: levels(joined[across]), gap: joined[gap]})
     pivot = grouped.pivot_table(index=down, columns=across, values=gap, aggfunc="mean", observed=True)
-    return Answer(pivot, f"mean {gap.replace('_at_', ' at the ')} epoch over {len(joined)} trials by {down} and {across}")
+    ends = gap.replace("_at_", " at the ")
+    return Answer(pivot, f"mean {ends} epoch over {len(joined)} trials by {down} and {across}")
 
 
 # --- which curves to draw ------------------------------------------------------------------------------
