@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from harness.builtin import corpus, tiny
-from harness.builtin.pretrain import CORPUS_SEED, halves
+from harness.builtin.pretrain import CORPUS_SEED
 from harness.builtin.tiny import resolve_model
 from harness.errors import SpecError
 
@@ -66,8 +66,3 @@ def test_it_guesses_masked_words_far_better_than_chance():
         place = encoded["input_ids"][0].tolist().index(tokenizer.mask_token_id)
         hits += tokenizer.decode([int(logits[place].argmax())]).strip() == word
     assert hits == 3
-
-
-def test_halves_cut_a_review_between_sentences():
-    assert halves("A b. C d. E f.") == ("A b.", "C d. E f.")
-    assert halves("A b.") == ("A b.", "")

@@ -80,8 +80,8 @@ class Writer:
         return f"the {part} {'are' if part.endswith('s') and not part.endswith('ss') else 'is'}"
 
     def quality(self, good: bool) -> str:
-        """One adjective or two of a kind, of this polarity; negated in a fifth of the cases."""
-        if self.chance(0.2):
+        """One adjective or two of a kind, of this polarity; negated in one case of seven."""
+        if self.chance(0.15):
             wrong = words.BAD if good else words.GOOD
             if self.chance(0.3):
                 return "neither {} nor {}".format(*self.pick_two(wrong))
@@ -90,11 +90,11 @@ class Writer:
         if self.chance(0.4):
             return "{} and {}".format(*self.pick_two(right))
         own = words.GOOD_ADVERBS if good else words.BAD_ADVERBS
-        return self.pick(own if self.chance(0.3) else words.ADVERBS) + self.pick(right)
+        return self.pick(own if self.chance(0.4) else words.ADVERBS) + self.pick(right)
 
     def feeling(self, good: bool) -> str:
         """A sentence in the first person about a part."""
-        if self.chance(0.2):
+        if self.chance(0.15):
             verb = f"{self.pick(('do not', 'never', 'cannot'))} {self.pick(words.DISLIKE if good else words.LIKE)}"
         else:
             verb = self.pick(words.LIKE if good else words.DISLIKE)
@@ -127,9 +127,9 @@ class Writer:
     def opinion(self, good: bool) -> Sentence:
         """An opinion that counts once: a clause, a contrast or two clauses that agree."""
         kind = self.random.random()
-        if kind < 0.25:
+        if kind < 0.2:
             body = self.contrast(good)
-        elif kind < 0.45:
+        elif kind < 0.5:
             body = f"{self.clause(good)} and {self.clause(good)}"
         else:
             body = self.clause(good)
@@ -157,7 +157,7 @@ class Writer:
         sentences: list[Sentence] = []
         length = 0
         while length < target:
-            last = self.filler() if self.chance(0.4) else self.opinion(good == self.chance(0.8))
+            last = self.filler() if self.chance(0.25) else self.opinion(good == self.chance(0.88))
             sentences.append(last)
             length += count_words(last.text)
         if self.chance(0.3):
@@ -174,13 +174,13 @@ class Writer:
         return sentences
 
     def title(self, good: bool) -> str:
-        """A headline; half of them say nothing."""
-        name = self.pick(self.words.names)
-        if self.chance(0.5):
-            return self.pick(
-                (f"My new {name}", f"About the {self.pick(self.words.parts)}", f"{name.capitalize()} review")
-            )
-        return f"{self.quality(good).capitalize()} {name}"
+        """A headline: what the writer thinks in a few words, and in a fifth of the cases nothing."""
+        kind = self.random.random()
+        if kind < 0.4:
+            return self.ending(good).text.capitalize()
+        if kind < 0.8:
+            return f"{self.quality(good).capitalize()} {self.pick(self.words.names)}"
+        return self.pick((f"About the {self.pick(self.words.parts)}", f"My new {self.pick(self.words.names)}"))
 
 
 def count_words(text: str) -> int:

@@ -122,14 +122,12 @@ KINDS: dict[str, Kind] = {
 }
 
 GOOD = (
-    "good", "great", "excellent", "lovely", "solid", "reliable", "superb", "impressive", "pleasant", "brilliant",
-    "perfect", "wonderful", "decent", "fantastic", "outstanding", "delightful", "first rate", "remarkable",
-    "charming", "satisfying", "fine", "nice", "sturdy", "clever", "beautiful", "flawless", "generous", "refined",
+    "good", "great", "excellent", "lovely", "solid", "reliable", "superb", "pleasant", "brilliant", "perfect",
+    "wonderful", "fantastic", "nice", "sturdy", "clever", "beautiful",
 )
 BAD = (
     "bad", "poor", "terrible", "awful", "flimsy", "disappointing", "useless", "dreadful", "annoying", "cheap",
-    "horrible", "mediocre", "faulty", "weak", "shoddy", "unpleasant", "second rate", "pathetic", "ugly", "clumsy",
-    "tiresome", "defective", "frustrating", "sloppy", "worthless", "crude", "laughable", "miserable",
+    "horrible", "faulty", "weak", "shoddy", "ugly", "clumsy",
 )
 ADVERBS = ("", "", "", "really ", "very ", "quite ", "rather ", "simply ", "honestly ", "surprisingly ")
 GOOD_ADVERBS = ("truly ", "wonderfully ", "pleasantly ", "perfectly ", "absolutely ")
