@@ -141,8 +141,8 @@ def main() -> None:
     """Make the folder anew."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", nargs="?", default=tiny.folder(), type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rows", type=int, default=40_000)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     tokenizer = train_tokenizer(corpus.reviews(20_000, seed=CORPUS_SEED, noise=0.0)["text"].to_pylist())
