@@ -235,6 +235,7 @@ def _stop_on_signals() -> Stop:
     stop = Stop()
     signal.signal(signal.SIGINT, lambda *_: stop.ask(130))
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(143))
+    signal.signal(signal.SIGHUP, lambda *_: stop.ask(129))  # the terminal or the connection is gone
     return stop
 
 

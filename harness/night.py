@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import harness.metrics as metrics
 from harness.asking import ask_worker
 from harness.board import Board, Observer, Slot, board
 from harness.deadline import Deadline, Stop
+from harness.environment import git_state
 from harness.errors import DataError, Interrupted
 from harness.executors.base import Executor
 from harness.records import (
@@ -22,6 +24,7 @@ from harness.records import (
     Incident,
     JobDone,
     Message,
+    Objective,
     Prepared,
     PrepareJob,
     Progress,
@@ -53,6 +56,7 @@ class Night:
         self.store = store
         self.executor = executor
         self.row = row
+        self.file = file
         self.spec = file.spec
         self.observer = observer
         self.stop = stop
@@ -110,10 +114,22 @@ class Night:
                 f"data of study {self.row.name!r} changed: fingerprint {prepared.fingerprint}, recorded {known}. "
                 "Restore the data, or start another study with --set study=NEW-NAME"
             )
+        self._refuse_other_weights(prepared)
         self.store.record_prepared(self.row.id, prepared)
-        self.environment = self.store.record_environment(prepared.environment)
+        git = git_state(self.file.path.parent if self.file.path else Path())
+        self.environment = self.store.record_environment({**prepared.environment, "git": git})
         for warning in prepared.warnings:
             self.observer.note(f"warning: {warning}")
+
+    def _refuse_other_weights(self, prepared: Prepared) -> None:
+        begun_with = self.store.weights_hashes(self.row.id) if any(t.attempt for t in self.trials.values()) else {}
+        for model in prepared.models:
+            if begun_with.get(model.name, model.weights_hash) != model.weights_hash:
+                raise DataError(
+                    f"the weights of {model.name} changed since study {self.row.name!r} began: "
+                    f"{model.weights_hash[:16]}, recorded {begun_with[model.name][:16]}. "
+                    "Restore the model, or start another study with --set study=NEW-NAME"
+                )
 
     # --- placing --------------------------------------------------------------------------------
 
@@ -163,7 +179,7 @@ class Night:
             config=trial.config,
             seed=trial.seed,
             fold=trial.fold,
-            objective=self.spec.objectives[0],
+            objective=selection(self.spec.objectives),
             folder=str(self.folder(trial.id)),
             keep=self.spec.keep > 0,
             keep_better_than=kept[self.spec.keep - 1].objective if full and self.spec.keep else None,
@@ -206,9 +222,12 @@ class Night:
     def _epoch(self, slot: int, running: Slot, record: EpochRecord) -> None:
         """Commit first, then answer: a worker that goes on has its epoch in the database."""
         self.store.record_epoch(running.trial.id, record)
+        done = len(self.store.epoch_values(running.trial.id, "validation", "loss"))
         objective = self.spec.objectives[0]
         value = record.value("validation", objective.metric)
         prune = self.search.report(running.trial.number, record.epoch, value)
+        # no answer for an epoch that is only repeated, and none when nothing is left to save
+        prune = prune and record.epoch == done and record.epoch < running.trial.config.epochs
         self.executor.decide(slot, prune=prune)
 
     def _end(self, running: Slot, outcome: TrialOutcome) -> None:
@@ -312,6 +331,11 @@ class Night:
         """The study at a glance."""
         trials = list(self.trials.values())
         return board(self.spec, self.search.total, trials, self.running, self.slots, self.deadline)
+
+
+def selection(objectives: Sequence[Objective]) -> Objective:
+    """What picks a trial's best epoch: the first objective with a value an epoch, else the validation loss."""
+    return next((objective for objective in objectives if objective.metric not in metrics.costs()), Objective())
 
 
 def times_its_trials(spec: StudySpec) -> bool:

@@ -135,7 +135,7 @@ class Sampling:
         self._configurations.setdefault(trial.config.fingerprint, trial.config)
         self._numbers[trial.number] = self._asked_number(params)
         for epoch, value in sorted(trial.epochs.items()):
-            self._report(trial.number, epoch, value)
+            self.report(trial.number, epoch, value)  # asked again, since hyperband writes down its rungs when asked
         if trial.state in ("complete", "pruned", "failed"):
             self.finish(trial.number, trial.state, trial.values)
 
@@ -227,7 +227,7 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 def pruner(spec: PrunerSpec, longest: int) -> optuna.pruners.BasePruner:
     """A pruner by its name; `longest` is the largest number of epochs, hyperband's resource."""
     if spec.name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=spec.startup_trials, n_warmup_steps=spec.warmup_epochs)
+        return optuna.pruners.MedianPruner(n_startup_trials=spec.startup_trials, n_warmup_steps=spec.warmup_epochs + 1)
     if spec.name == "hyperband":
         return optuna.pruners.HyperbandPruner(spec.min_resource, longest, spec.reduction_factor)
     if spec.name == "patient":

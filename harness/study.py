@@ -13,27 +13,33 @@ from harness.results.store import Store
 from harness.spec import StudyFile, changes, extends_only, parse_study
 
 
-def open_study(store: Store, file: StudyFile) -> StudyRow:
-    """The study's row, made on first sight; once it has a trial, an edited file must only extend.
+def agree(store: Store, row: StudyRow, file: StudyFile) -> StudyRow:
+    """The study's row as the file has it; once it has a trial, an edited file must only extend.
 
     Raises:
         SpecError: with the differences, when the file asks for another study under the same name.
     """
+    if row.fingerprint == file.spec.fingerprint:
+        return row
+    old = file_of(row)
+    if store.trials(row.id) and not extends_only(old.spec, file.spec):
+        listed = "\n  ".join(changes(old.spec, file.spec))
+        raise SpecError(
+            f"study {row.name!r} exists and was run with another study file:\n  {listed}\n"
+            "An edit may only extend (more trials, more time). For another study: --set study=NEW-NAME"
+        )
+    store.extend_study(row.id, file)
+    return known(store, file)
+
+
+def known(store: Store, file: StudyFile) -> StudyRow:
+    """The study of the file's name, made on first sight."""
     row = store.study(file.spec.study)
     if row is None:
         store.create_study(file)
-    elif row.fingerprint != file.spec.fingerprint:
-        old = file_of(row)
-        if store.trials(row.id) and not extends_only(old.spec, file.spec):
-            listed = "\n  ".join(changes(old.spec, file.spec))
-            raise SpecError(
-                f"study {row.name!r} exists and was run with another study file:\n  {listed}\n"
-                "An edit may only extend (more trials, more time). For another study: --set study=NEW-NAME"
-            )
-        store.extend_study(row.id, file)
-    found = store.study(file.spec.study)
-    assert found is not None
-    return found
+        row = store.study(file.spec.study)
+    assert row is not None
+    return row
 
 
 def file_of(row: StudyRow) -> StudyFile:
@@ -50,9 +56,11 @@ def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, s
         AllTrialsFailed: no trial succeeded.
         HarnessError: what the preparation found wrong with data, models or settings.
     """
-    row = open_study(store, file)
-    with store.hold(row.id):
-        mirror.sync(store, row.id)
+    row = known(store, file)
+    with store.hold(row.id):  # before the file is looked at: another process may be running it
+        row = agree(store, row, file)
+        if any(trial.finished for trial in store.trials(row.id)):
+            mirror.sync(store, row.id)
         night = Night(store, row, file, executor, observer, stop)
         if night.work_left():
             night.through()

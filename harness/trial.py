@@ -174,7 +174,6 @@ def _once(attempt: Attempt) -> Iterator[Event]:
         yield TrialOutcome("waiting", message="interrupted; a checkpoint was written", seconds=_seconds(attempt, state))
         return
     model_folder = _keep(attempt, loaded, plan, facts, state)
-    checkpoints.clear(folder)
     yield TrialOutcome(
         "pruned" if attempt.pruned() else "complete",
         stopped_early=state.stopped,

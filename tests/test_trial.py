@@ -300,11 +300,11 @@ def test_an_interrupted_trial_waits_and_goes_on_to_the_same_end(job, warm, steps
     assert outcome(resumed).seconds["total"] > outcome(broken).seconds["total"]
 
 
-def test_a_finished_trial_leaves_no_checkpoint(job, warm):
+def test_a_checkpoint_stays_until_whoever_records_the_outcome_removes_it(job, warm):
     interrupt_after(job, warm, 5)
     assert (Path(job.folder) / "checkpoints").exists()
     list(run(job, warm, Control()))
-    assert not (Path(job.folder) / "checkpoints").exists()
+    assert (Path(job.folder) / "checkpoints").exists()
 
 
 def test_checkpoints_come_on_their_cadence(job, warm):

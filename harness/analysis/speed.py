@@ -279,7 +279,10 @@ def learning_curve(trials: pd.DataFrame, quality: str) -> Answer:
     done = trials[(trials["state"] == "complete") & trials[quality].notna() & trials["train"].notna()]
     if done["train"].nunique() < 2:
         return nothing(CURVE, "the number of training rows did not vary among the complete trials")
-    rows = [_curve_row(int(str(size)), t_interval(group[quality])) for size, group in done.groupby("train", sort=True)]
+    rows = [
+        _curve_row(int(float(str(size))), t_interval(group[quality]))
+        for size, group in done.groupby("train", sort=True)
+    ]
     return Answer(pd.DataFrame(rows, columns=CURVE), "intervals over trials of one size, other parameters included")
 
 

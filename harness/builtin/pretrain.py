@@ -115,7 +115,7 @@ def pretrain(model: transformers.BertForMaskedLM, reader: Reader, steps: int, ba
     passes = itertools.chain.from_iterable(reader.batches(batch_size) for _ in itertools.count())
     for step, batch in enumerate(itertools.islice(passes, steps), start=1):
         loss = masked_loss(model, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

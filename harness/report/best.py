@@ -14,7 +14,7 @@ from harness.analysis.search import Sureness
 from harness.errors import UsageError
 from harness.metrics import costs
 from harness.records import Objective
-from harness.report.cells import cell, is_fraction
+from harness.report.cells import cell, is_fraction, is_missing
 from harness.report.naming import labels, listed, plural
 from harness.report.study_frames import StudyFrames
 
@@ -119,9 +119,12 @@ def _sureness(study: StudyFrames, ranked: pd.DataFrame) -> Sureness:
 def validation_logits(
     study: StudyFrames, trial: Mapping[Any, Any], objective: Objective
 ) -> npt.NDArray[np.float32] | None:
-    """Validation logits at the epoch that the objective reads, shape (examples, labels); None when not stored."""
+    """Validation logits at the epoch that the objective reads, shape (examples, labels); None when not stored.
+
+    None for a fold too: its rows are not those whose labels the record keeps.
+    """
     epoch = epoch_read(trial, objective)
-    if epoch is None:
+    if epoch is None or not is_missing(trial.get("fold")):
         return None
     try:
         return study.logits(int(trial["trial"]), epoch)

@@ -145,7 +145,7 @@ class Space:
         parameter to be the same in all of them.
         """
         log, declared = self.names[name]
-        kind = str(hyperparameters()[name][0].type)
+        kind = str(hyperparameters()[name][0].type).removesuffix(" | None")
         if kind in ("int", "float"):
             numbers = [*(v for v in declared if isinstance(v, (int, float))), value]
             if log and min(numbers) <= 0:

@@ -104,8 +104,6 @@ class Store:
                 sa.insert(study).values(
                     name=spec.study,
                     source=source,
-                    task=spec.task,
-                    objectives=[dataclasses.asdict(objective) for objective in spec.objectives],
                     created_at=utc_now(),
                     **_study_text(file),
                 )
@@ -157,6 +155,12 @@ class Store:
         """Hash of the rows that the study used; None before its first preparation."""
         with self._transaction() as connection:
             return connection.scalar(sa.select(data.c.fingerprint).where(data.c.study_id == study_id))
+
+    def weights_hashes(self, study_id: int) -> dict[str, str]:
+        """Model name -> hash of the pretrained weights that the study was begun with."""
+        query = sa.select(model.c.name, model.c.weights_hash).where(model.c.study_id == study_id)
+        with self._transaction() as connection:
+            return {str(name): str(found) for name, found in connection.execute(query)}
 
     def record_environment(self, facts: Mapping[str, Any]) -> int:
         """Store an environment once and return its id."""
@@ -421,11 +425,16 @@ class Store:
             return outcomes.epoch_values(connection, trial_id, split, name)
 
     def kept(self, study_id: int) -> list[TrialRow]:
-        """Trials whose weights are on disk, the best by the first objective first."""
+        """Trials whose weights are on disk: complete before pruned, then the best by the first objective first."""
         found = next(row for row in self.studies() if row.id == study_id)
         sign = -1.0 if found.objectives and found.objectives[0].direction == "maximize" else 1.0
         rows = [row for row in self.trials(study_id) if row.model_folder is not None]
-        return sorted(rows, key=lambda row: (row.objective is None, sign * (row.objective or 0.0), row.number))
+        unmeasured = [row.objective is None for row in rows]
+        order = [
+            (row.state != "complete", missing, sign * (row.objective or 0.0), row.number)
+            for row, missing in zip(rows, unmeasured, strict=True)
+        ]
+        return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
 
     def trial_folder(self, trial_id: int) -> Path:
         """A trial's own folder, named by id and never by a user's text."""
@@ -439,7 +448,13 @@ class Store:
 
 def _study_text(file: StudyFile) -> dict[str, Any]:
     spec = file.spec
-    return {"text": file.text, "spec": spec.model_dump(mode="json"), "fingerprint": spec.fingerprint}
+    return {
+        "text": file.text,
+        "spec": spec.model_dump(mode="json"),
+        "fingerprint": spec.fingerprint,
+        "task": spec.task,
+        "objectives": [dataclasses.asdict(objective) for objective in spec.objectives],
+    }
 
 
 def _as_run(config: TrialConfig) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class BudgetSpec(Section):
     """When a study is done; whatever is reached first."""
 
     trials: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="configurations in all, explicit ones included"
+        default=None, description="trials in all: explicit ones, replicates and folds included"
     )
     time: Annotated[float | None, BeforeValidator(seconds), WithJsonSchema(_DURATION)] = Field(
         default=None, description="duration such as 8h, 90m or seconds, summed over all runs of the study"
