@@ -80,7 +80,13 @@ def execute(book: Any, target: str | Path, folder: Path, cell_seconds: int = CEL
             record_timing=False,
             resources={"metadata": {"path": str(folder)}},
         )
-        environment = {**os.environ, "IPYTHONDIR": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        environment = {
+            **os.environ,
+            "IPYTHONDIR": scratch,
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            # tqdm, which Optuna imports, warns of a missing widget with a path of this machine
+            "PYTHONWARNINGS": "ignore:IProgress not found",
+        }
         if is_server(target):
             environment[DATABASE_VARIABLE] = str(target)
         stopped = ""
