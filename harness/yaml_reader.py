@@ -223,7 +223,8 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
         is_text = isinstance(plain_scalar(text), str)
     except ValueError:
         is_text = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text else '"')
+    folded = any(mark in text for mark in "\x85\u2028\u2029")  # line breaks to YAML 1.1 alone: only quotes keep them
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text and not folded else '"')
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -143,6 +143,8 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
+@example("\x85")
+@example("a\u2028b")
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_reads_back_the_same(given_value: Any) -> None:
     found = value(write_yaml(given_value))
