@@ -180,15 +180,11 @@ class Night:
             seed=trial.seed,
             fold=trial.fold,
             objective=selection(self.spec.objectives),
-            folder=str(self.folder(trial.id)),
+            folder=str(self.store.trial_folder(trial.id)),
             keep=self.spec.keep > 0,
             keep_better_than=kept[self.spec.keep - 1].objective if full and self.spec.keep else None,
             committed=len(self.store.epoch_values(trial.id, "validation", "loss")),
         )
-
-    def folder(self, trial_id: int) -> Path:
-        """A trial's own folder, named by id and never by a user's text."""
-        return self.store.files / "trials" / f"t{trial_id:06d}"
 
     def _words(self, trial: TrialRow) -> str:
         values = trial.config.as_dict()
@@ -262,11 +258,11 @@ class Night:
 
     def _tidy(self, trial: TrialRow) -> None:
         """After the row is safe: the ended trial's checkpoints go, and models beyond the best few."""
-        shutil.rmtree(self.folder(trial.id) / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.store.trial_folder(trial.id) / "checkpoints", ignore_errors=True)
         for beaten in self.store.kept(self.row.id)[self.spec.keep :]:
             assert beaten.model_folder is not None
             self.store.forget_model(beaten.id)
-            shutil.rmtree(self.folder(beaten.id) / beaten.model_folder, ignore_errors=True)
+            shutil.rmtree(self.store.trial_folder(beaten.id) / beaten.model_folder, ignore_errors=True)
 
     # --- trouble ----------------------------------------------------------------------------------
 
