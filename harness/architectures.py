@@ -30,6 +30,8 @@ class Architecture:
         attention: kernel asked for; "eager" where the model has no other.
         plain_mask: takes a ready-made attention mask of shape (batch, 1, sequence, sequence).
         reserved_positions: positions that the model has but a text cannot use.
+        last_dropout: module between what is pooled and the classifier, where it acts there alone.
+        sliceable: whether the encoder runs with its lower layers taken out.
     """
 
     embeddings: tuple[str, ...]
@@ -45,6 +47,8 @@ class Architecture:
     attention: str = "sdpa"
     plain_mask: bool = True
     reserved_positions: int = 0
+    last_dropout: str = ""
+    sliceable: bool = True
 
 
 _BERT_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
@@ -56,6 +60,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         pooler=("bert.pooler.",),
         classifier="classifier.",
         dropouts=_BERT_DROPOUTS,
+        last_dropout="dropout",
     ),
     "distilbert": Architecture(
         embeddings=("distilbert.embeddings.",),
@@ -63,6 +68,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         head=("pre_classifier.",),
         classifier="classifier.",
         dropouts=("dropout", "attention_dropout", "seq_classif_dropout"),
+        last_dropout="dropout",
     ),
     "roberta": Architecture(
         embeddings=("roberta.embeddings.",),
@@ -86,6 +92,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier="classifier.",
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
         layer_count="num_hidden_groups",  # all layers of a group are the same weights: top-K means K groups
+        last_dropout="dropout",
+        sliceable=False,  # it counts its layers in the configuration
     ),
     "deberta-v2": Architecture(
         embeddings=(
@@ -100,6 +108,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout"),
         attention="eager",
         plain_mask=False,
+        last_dropout="dropout",
+        sliceable=False,  # the convolution belongs to the first layer that it has
     ),
     "modernbert": Architecture(
         embeddings=("model.embeddings.",),
@@ -110,6 +120,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         dropouts=("embedding_dropout", "mlp_dropout", "attention_dropout", "classifier_dropout"),
         mlp_matrices=3,
         plain_mask=False,  # local and global layers need different masks
+        last_dropout="drop",
     ),
 }
 

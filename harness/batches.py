@@ -7,7 +7,7 @@ batch never waits for the device.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,21 +19,57 @@ class Batch(NamedTuple):
     """One batch as the model takes it.
 
     Attributes:
-        input_ids: (batch, sequence).
+        input_ids: (batch, sequence); None where `hidden` holds what a frozen prefix made of them.
         attention_mask: True where there is a token, (batch, sequence); None when nothing is padded.
         token_type_ids: (batch, sequence), or None where the model has none.
         labels: (batch,) or (batch, k).
         rows: which features, (batch,), on the device.
         tokens, padded_tokens: real tokens, and places that the batch takes.
+        hidden: states at the cut, (batch, sequence, width), or (batch, width) from the end of the layers on.
+        cut: how far the prefix reaches, as `freezing.cut` counts.
     """
 
-    input_ids: torch.Tensor
+    input_ids: torch.Tensor | None
     attention_mask: torch.Tensor | None
     token_type_ids: torch.Tensor | None
     labels: torch.Tensor
     rows: torch.Tensor
     tokens: int
     padded_tokens: int
+    hidden: torch.Tensor | None = None
+    cut: int = 0
+
+
+class Table(Protocol):
+    """Rows of a split on their way into the model: as tokens, or as states at a cut.
+
+    Attributes:
+        lengths: tokens of each feature, (features,), on the host.
+        labels: on the device.
+    """
+
+    lengths: IntArray
+    labels: torch.Tensor
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: IntArray) -> Batch:
+        """The features `rows`, padded to the longest of them."""
+        ...
+
+    def by_length(self, places: int) -> Iterator[IntArray]:
+        """All rows in batches of at most `places` places."""
+        ...
+
+
+def by_length(lengths: IntArray, places: int) -> Iterator[IntArray]:
+    """Rows in batches of at most `places` padded tokens, longest first; at least one row a batch."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        count = max(1, places // int(lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
 
 
 class TokenTable:
@@ -73,9 +109,4 @@ class TokenTable:
 
     def by_length(self, places: int) -> Iterator[IntArray]:
         """Rows in batches of at most `places` padded tokens, longest first; at least one row a batch."""
-        order = np.argsort(-self.lengths, kind="stable")
-        start = 0
-        while start < len(order):
-            count = max(1, places // int(self.lengths[order[start]]))
-            yield order[start : start + count]
-            start += count
+        return by_length(self.lengths, places)

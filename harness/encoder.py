@@ -18,7 +18,8 @@ from torch import nn
 
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
-from harness.freezing import frozen
+from harness.freezing import cut, frozen
+from harness.stages import Suffix, capture
 
 
 def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -> str:
@@ -59,6 +60,7 @@ class Encoder:
         self.weights_hash = weights_hash(model.state_dict(), self.fresh)
         self.notes = self._notes()
         self._stages = self._find_stages()
+        self._suffixes: dict[int, Suffix] = {}
 
     def _notes(self) -> tuple[str, ...]:
         kept = [p.name for p in self.parameters if p.part == "classifier" and p.name not in self.fresh]
@@ -107,11 +109,33 @@ class Encoder:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits of a batch, shape (batch, labels), in the dtype of the forward pass."""
+        if batch.hidden is not None:
+            if batch.cut not in self._suffixes:
+                self._suffixes[batch.cut] = Suffix(self.model, self.row, batch.cut)
+            return self._suffixes[batch.cut].logits(batch.hidden, self._mask(batch))
         arguments = {"input_ids": batch.input_ids, "attention_mask": self._mask(batch)}
         if batch.token_type_ids is not None:
             arguments["token_type_ids"] = batch.token_type_ids
         logits: torch.Tensor = self.model(**arguments).logits
         return logits
+
+    def cut(self, freeze: str, epoch: int, epochs: int) -> int | None:
+        """How far the frozen prefix reaches in an epoch whose output is the same for every trial.
+
+        None when there is none. What a seed initialised is no part of it, and a model that does not run with
+        layers taken out is cut above all of them or not at all.
+        """
+        found = cut(self.parameters, frozen(self.parameters, freeze, epoch, epochs, self.layers), self.layers)
+        if found is None or getattr(self.config, "classifier_pooling", "cls") != "cls":
+            return None
+        fresh = {p.part for p in self.parameters if p.name in self.fresh}
+        if found > self.layers and (not self.row.last_dropout or fresh & {"pooler", "head"}):
+            found = self.layers
+        return None if found < self.layers and not self.row.sliceable else found
+
+    def states(self, batch: Batch, cuts: Sequence[int]) -> dict[int, torch.Tensor]:
+        """What flows through some cuts for a batch of tokens, in the shapes of `Batch.hidden`."""
+        return capture(self.model, self.row, cuts, lambda: self.forward(batch))
 
     def _mask(self, batch: Batch) -> torch.Tensor | None:
         """The mask as attention takes it: given a flat one, transformers would wait for the device to look inside."""

@@ -141,3 +141,27 @@ def frozen(parameters: Sequence[ParameterInfo], freeze: str, epoch: int, epochs:
         words = f"freeze: {freeze} asks for {top} layers, but this model has {layers}; embeddings trains all of them"
         raise SpecError(words)
     return _STRATEGIES[word](parameters, Moment(epoch, epochs, layers, top))
+
+
+def cut(parameters: Sequence[ParameterInfo], fixed: set[str], layers: int) -> int | None:
+    """How far the frozen prefix of a model reaches: the highest place below which nothing trains.
+
+    Args:
+        parameters: every parameter of the model.
+        fixed: names of those that stay fixed, as `frozen` gives them.
+        layers: layers of the model.
+
+    Returns:
+        0 above the embeddings, k above k layers, `layers` below the pooler, `layers + 1` right below the last
+        linear layer; None when the embeddings train.
+    """
+    lowest = min((_stage(p, layers) for p in parameters if p.name not in fixed), default=layers + 2)
+    return lowest - 1 if lowest else None
+
+
+def _stage(parameter: ParameterInfo, layers: int) -> int:
+    """Number of the stage from below: embeddings 0, then the layers, pooler and head, and the classifier last."""
+    if parameter.part == "layer":
+        assert parameter.layer is not None
+        return parameter.layer + 1
+    return {"embeddings": 0, "pooler": layers + 1, "head": layers + 1, "classifier": layers + 2}[parameter.part]

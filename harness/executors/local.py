@@ -20,6 +20,7 @@ from harness.records import Message, WorkerDied
 
 LOG_TAIL_BYTES = 4_000
 GRACE_SECONDS = 5.0
+SPINS = "1000"  # of a thread at a barrier, before it sleeps
 
 
 @dataclass
@@ -136,8 +137,10 @@ class LocalExecutor(Executor):
         environment = dict(os.environ)
         environment["TOKENIZERS_PARALLELISM"] = "false"
         environment["OMP_NUM_THREADS"] = str(self.threads)
-        # threads that spin at barriers made a step 3 to 30 times slower beside one busy process
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads that spin at barriers for long make a step 3 to 30 times slower beside one busy process, threads
+        # that sleep at once cost small steps a quarter of their time: benchmarks/LOG.md has the figures.
+        if "OMP_WAIT_POLICY" not in environment:
+            environment.setdefault("GOMP_SPINCOUNT", SPINS)
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return environment

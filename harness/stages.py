@@ -1,0 +1,138 @@
+"""A model run from a cut upwards, and what flows through its cuts on the way up.
+
+A cut is a place between stages: 0 lies above the embeddings, k above k layers, `layers` below the pooler and
+`layers + 1` right below the last linear layer. Which cut a freezing strategy allows is `freezing.cut`'s answer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from harness.architectures import Architecture, layer_count
+
+
+class Given(nn.Module):
+    """Stands where stages were taken out and answers with what they would have calculated."""
+
+    def __init__(self, wrap: bool) -> None:
+        super().__init__()
+        self._wrap = wrap
+        self.hidden: torch.Tensor | None = None
+
+    def forward(self, *_: Any, **__: Any) -> torch.Tensor | BaseModelOutputWithPastAndCrossAttentions:
+        """The states given last; wrapped as an encoder's output where an encoder was taken out."""
+        assert self.hidden is not None
+        if not self._wrap:
+            return self.hidden
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.hidden, hidden_states=(self.hidden,))
+
+
+class Suffix:
+    """What lies above a cut. It shares every module with the whole model, so that training one trains the other."""
+
+    def __init__(self, model: Any, row: Architecture, cut: int) -> None:
+        self._layers = layer_count(model.config)
+        self._cut = cut
+        self._first_token = cut == self._layers
+        if cut > self._layers:
+            modules = dict(model.named_modules())
+            self._top = nn.Sequential(modules[row.last_dropout], modules[row.classifier.rstrip(".")])
+            return
+        embeddings, encoder = Given(wrap=False), Given(wrap=True)
+        self._given = (embeddings, encoder)
+        container = _container(row)
+        self._model = model
+        for prefix in row.embeddings:
+            path = prefix.rstrip(".")
+            gone = self._first_token and prefix.startswith(f"{container}.")
+            if _has(model, path) and not gone:
+                first = prefix == row.embeddings[0]
+                self._model = _replaced(self._model, path, embeddings if first else nn.Identity())
+        if self._first_token:
+            self._model = _replaced(self._model, container, encoder)
+            return
+        layers = row.layers.rstrip(".")
+        self._model = _replaced(self._model, layers, model.get_submodule(layers)[cut:])
+
+    def logits(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Logits of a batch, shape (batch, labels).
+
+        Args:
+            hidden: states at the cut: (batch, sequence, width) below the last layer's end, (batch, width) of the
+                first token at it, and (batch, width) of what is pooled above it.
+            mask: attention mask as the model takes it, where `hidden` is a sequence.
+        """
+        if self._cut > self._layers:
+            top: torch.Tensor = self._top(hidden)
+            return top
+        states = hidden[:, None] if self._first_token else hidden
+        for given in self._given:
+            given.hidden = states
+        logits: torch.Tensor = self._model(inputs_embeds=states, attention_mask=mask).logits
+        for given in self._given:
+            given.hidden = None
+        return logits
+
+
+def _container(row: Architecture) -> str:
+    """Path of the module that runs the layers and what lies on top of them."""
+    return row.layers.rstrip(".").rpartition(".")[0]
+
+
+def _has(model: nn.Module, path: str) -> bool:
+    return any(name == path for name, _ in model.named_modules())
+
+
+def _replaced(model: Any, path: str, other: nn.Module) -> Any:
+    """The model with another module at `path`: modules on the way there are copied flat, all others are shared."""
+    flat = copy.copy(model)
+    flat._modules = dict(model._modules)
+    name, _, rest = path.partition(".")
+    flat._modules[name] = _replaced(model._modules[name], rest, other) if rest else other
+    return flat
+
+
+# --- what flows through the cuts -------------------------------------------------------------------
+
+
+class _Enough(Exception):
+    """The highest cut has been seen; nothing above it has to run."""
+
+
+def capture(model: Any, row: Architecture, cuts: Sequence[int], run: Callable[[], object]) -> dict[int, torch.Tensor]:
+    """The states at some cuts while `run` runs the model once, in the shapes that `Suffix.logits` takes."""
+    layers = layer_count(model.config)
+    seen: dict[int, torch.Tensor] = {}
+    highest = max(cuts)
+
+    def keep(cut: int, states: torch.Tensor) -> None:
+        seen[cut] = states
+        if cut == highest:
+            raise _Enough
+
+    hooks = [_hook(model, row, cut, layers, partial(keep, cut)) for cut in cuts]
+    try:
+        run()
+    except _Enough:
+        return seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _hook(model: Any, row: Architecture, cut: int, layers: int, keep: Callable[[torch.Tensor], None]) -> Any:
+    if cut > layers:
+        classifier = model.get_submodule(row.classifier.rstrip("."))
+        return classifier.register_forward_pre_hook(lambda _, arguments: keep(arguments[0]))
+    if cut == layers:
+        return model.get_submodule(_container(row)).register_forward_hook(lambda _, __, output: keep(output[0][:, 0]))
+    layer = model.get_submodule(f"{row.layers}{cut}")
+    return layer.register_forward_pre_hook(lambda _, arguments: keep(arguments[0]))
