@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import harness.metrics as metrics
@@ -43,7 +43,7 @@ from harness.spec import StudyFile, StudySpec
 
 TICK_SECONDS = 0.5
 KILLED = (-9, -15)
-MOST_ATTEMPTS = 3  # a trial whose worker was killed from outside is taken up twice more
+MOST_DEATHS = 2  # after so many a trial whose worker was killed from outside is still taken up; the next fails it
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
 
 
@@ -62,7 +62,9 @@ class Night:
         self.stop = stop
         self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
         self.trials = {trial.id: trial for trial in store.trials(row.id)}
-        self.search = Search(self.spec, [self._tried(trial) for trial in self.trials.values()])
+        epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
+        tried = [self._tried(trial, epochs.get(trial.id, {})) for trial in self.trials.values()]
+        self.search = Search(self.spec, tried)
         self.running: dict[int, Slot] = {}
         self.environment: int | None = None
         self.failures_in_a_row = 0
@@ -158,7 +160,7 @@ class Night:
             origin=proposal.origin,
         )
         self.trials[trial.id] = trial
-        self.search.add(self._tried(trial))
+        self.search.add(self._tried(trial, {}))
         return trial
 
     def _start(self, slot: int, trial: TrialRow) -> None:
@@ -183,7 +185,6 @@ class Night:
             folder=str(self.store.trial_folder(trial.id)),
             keep=self.spec.keep > 0,
             keep_better_than=kept[self.spec.keep - 1].objective if full and self.spec.keep else None,
-            committed=len(self.store.epoch_values(trial.id, "validation", "loss")),
         )
 
     def _words(self, trial: TrialRow) -> str:
@@ -206,7 +207,11 @@ class Night:
         elif isinstance(event, EpochRecord):
             self._epoch(slot, running, event)
         elif isinstance(event, Incident):
-            self.store.record_incident(self.row.id, running.trial.id, event)
+            if event.kind == "oom":  # from nothing, with smaller batches: what it committed is another run's
+                self.store.restart_trial(running.trial.id, event)
+                running.progress = None
+            else:
+                self.store.record_incident(self.row.id, running.trial.id, event)
             self.observer.note(f"trial {running.trial.number}: {event.message}")
         elif isinstance(event, TrialOutcome):
             self._end(running, event)
@@ -275,8 +280,9 @@ class Night:
         how = f"signal {-death.exit_code}" if death.exit_code < 0 else f"exit code {death.exit_code}"
         message = f"worker died with {how} in trial {trial.number}"
         details = {"exit_code": death.exit_code, "log": death.log_tail}
-        if self.stop.asked or (death.exit_code in KILLED and trial.attempt < MOST_ATTEMPTS):
-            self.store.requeue_trial(trial.id, Incident("worker_died", f"{message}; the trial goes on later", details))
+        kind = "interrupted" if self.stop.asked else "worker_died"  # a death that was asked for does not count
+        if self.stop.asked or (death.exit_code in KILLED and self.store.deaths(trial.id) < MOST_DEATHS):
+            self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", details))
             self._refresh(trial.id)
             self.observer.note(message)
         else:
@@ -310,8 +316,7 @@ class Night:
         self.trials[trial_id] = self.store.trial(trial_id)
         return self.trials[trial_id]
 
-    def _tried(self, trial: TrialRow) -> Tried:
-        objective = self.spec.objectives[0]
+    def _tried(self, trial: TrialRow, epochs: Mapping[int, float]) -> Tried:
         return Tried(
             number=trial.number,
             config=trial.config,
@@ -320,7 +325,7 @@ class Night:
             fold=trial.fold,
             state=trial.state,  # type: ignore[arg-type]
             values=_values(trial),
-            epochs=self.store.epoch_values(trial.id, "validation", objective.metric),
+            epochs=epochs,
         )
 
     def board(self) -> Board:

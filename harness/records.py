@@ -386,7 +386,6 @@ class TrialJob:
     Attributes:
         folder: the trial's own folder (checkpoints, kept model), made by the worker.
         keep_better_than: write the best weights only if the objective beats this; None always writes.
-        committed: epochs that the record already holds; recomputed ones are compared, not rewritten.
     """
 
     trial: int
@@ -401,7 +400,6 @@ class TrialJob:
     keep: bool
     keep_better_than: float | None = None
     checkpoint_seconds: float = 300.0
-    committed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

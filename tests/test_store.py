@@ -20,7 +20,7 @@ from harness.errors import HeldError, Interrupted, StorageError, TrialFailure
 from harness.records import Incident, MetricValue, Objective, TrialConfig, TrialOutcome
 from harness.results import frames
 from harness.results.store import Store
-from harness.results.tables import metric, session, trial
+from harness.results.tables import metadata, metric, prediction, session, trial
 from harness.verdicts import LEARNT_NOTHING
 
 OBJECTIVES = (Objective(),)
@@ -214,6 +214,106 @@ def test_a_damaged_prediction_is_noticed(store, study_id, tmp_path):
         connection.exec_driver_sql("UPDATE harness_prediction SET crc32 = crc32 + 1")
     with pytest.raises(StorageError, match="does not match its checksum"):
         frames.predictions(store.engine, row.id, 1)
+
+
+# --- beginning again ------------------------------------------------------------------------------------------
+
+OOM = Incident("oom", "out of memory with batch_size 16; from the beginning with 8", {"batch_size": [16, 8]})
+
+
+def rows_by_table(store: Store, trial_id: int) -> dict[str, int]:
+    """Rows of every table that hangs on the epochs of a trial."""
+    with store.engine.connect() as connection:
+        return {
+            table.name: connection.scalar(sa.select(sa.func.count()).where(table.c.trial_id == trial_id))
+            for table in metadata.sorted_tables
+            if "epoch" in table.c and "trial_id" in table.c
+        }
+
+
+def test_a_trial_that_begins_again_has_only_the_epochs_of_its_new_run(store, study_id):
+    row = running(store, study_id, batch_size=16)
+    for number in (1, 2):
+        store.record_epoch(row.id, epoch(number, validation=0.6))
+    store.restart_trial(row.id, OOM)
+    assert set(rows_by_table(store, row.id).values()) == {0}
+    assert store.record_epoch(row.id, epoch(1, validation=0.7)) == "stored"
+    assert store.epoch_values(row.id, "validation", "loss") == {1: 0.7}
+    assert incidents(store) == ["oom"]
+    assert store.trial(row.id).state == "running"
+
+
+def test_the_incident_keeps_what_the_epochs_before_it_said(store, study_id):
+    row = running(store, study_id)
+    store.record_epoch(row.id, epoch(1, train=math.inf, validation=0.6))
+    store.record_epoch(row.id, epoch(2, validation=math.nan))
+    with store.engine.connect() as connection:
+        stored = connection.scalars(sa.select(prediction.c.data)).all()
+    store.restart_trial(row.id, OOM)
+    details = frames.incidents(store.engine, "probe").iloc[0]["details"]
+    first, second = details["replaced_epochs"]
+    values = {(m["split"], m["name"], m["group"]): m["value"] for m in first["metrics"]}
+    assert values == {
+        ("train", "loss", ""): "+inf",
+        ("probe", "accuracy", ""): 0.75,
+        ("validation", "loss", ""): 0.6,
+        ("validation", "accuracy", ""): 0.5,
+        ("validation", "accuracy", "german"): 0.25,
+    }
+    assert [w["seconds"] for w in first["windows"]] == [1.0, 3.0]
+    assert (first["epoch"], first["steps"], first["train_seconds"], first["attempt"]) == (1, 10, 2.0, 1)
+    assert (second["epoch"], second["metrics"][-1]["value"]) == (2, "nan")
+    assert details["dropped_prediction_bytes"] == sum(len(content) for content in stored) > 0
+    assert details["batch_size"] == [16, 8]
+
+
+def test_beginning_again_leaves_the_epochs_of_other_trials(store, study_id):
+    other, row = running(store, study_id, epochs=2), running(store, study_id, epochs=3)
+    for each in (other, row):
+        store.record_epoch(each.id, epoch(1))
+    before = rows_by_table(store, other.id)
+    store.restart_trial(row.id, OOM)
+    assert rows_by_table(store, other.id) == before
+    assert 0 not in before.values()
+
+
+def test_a_trial_without_epochs_begins_again_with_nothing_to_keep(store, study_id):
+    row = running(store, study_id)
+    store.restart_trial(row.id, OOM)
+    details = frames.incidents(store.engine, "probe").iloc[0]["details"]
+    assert (details["replaced_epochs"], details["dropped_prediction_bytes"]) == ([], 0)
+
+
+def test_only_a_running_trial_begins_again_and_a_refusal_changes_nothing(store, study_id):
+    row = running(store, study_id)
+    store.record_epoch(row.id, epoch(1))
+    store.finish_trial(row.id, TrialOutcome("complete"), OBJECTIVES)
+    with pytest.raises(StorageError, match="must be running, it is complete"):
+        store.restart_trial(row.id, OOM)
+    assert store.epoch_values(row.id, "validation", "loss") == {1: 0.6}
+    assert incidents(store) == []
+
+
+def test_an_incident_that_cannot_be_stored_leaves_the_epochs_where_they_are(store, study_id):
+    row = running(store, study_id)
+    store.record_epoch(row.id, epoch(1))
+    before = rows_by_table(store, row.id)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON harness_incident BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    with pytest.raises(StorageError):
+        store.restart_trial(row.id, OOM)
+    assert rows_by_table(store, row.id) == before
+
+
+def test_deaths_count_killed_workers_and_not_polite_interruptions(store, study_id):
+    row = running(store, study_id)
+    for kind in ("interrupted", "worker_died", "interrupted", "worker_died"):
+        store.requeue_trial(row.id, Incident(kind, "said"))
+        store.start_trial(row.id, "w0", None)
+    other = running(store, study_id, epochs=9)
+    assert (store.trial(row.id).attempt, store.deaths(row.id), store.deaths(other.id)) == (5, 2, 0)
 
 
 # --- text ----------------------------------------------------------------------------------------------------

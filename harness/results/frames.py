@@ -16,8 +16,8 @@ from harness.errors import StorageError, UsageError
 from harness.results import tables, views
 from harness.results.columns import Json
 from harness.results.engine import storage_errors
+from harness.results.epoch_writes import unpack, value_of
 from harness.results.tables import configuration, prediction, study, trial
-from harness.results.writes import unpack, value_of
 
 
 def summary(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:

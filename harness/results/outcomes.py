@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from harness.metrics import cross_entropy
 from harness.records import Objective, TrialOutcome
+from harness.results.epoch_writes import unpack, value_of
 from harness.results.tables import data, epoch_record, example, metric, prediction, trial, window
-from harness.results.writes import unpack, value_of
 from harness.verdicts import Curve, Verdict, judge
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,22 @@ def epoch_values(connection: sa.Connection, trial_id: int, split: str, name: str
         .order_by(metric.c.epoch)
     )
     return {epoch: value_of(value, kind) for epoch, value, kind in rows}
+
+
+def epoch_values_of_study(
+    connection: sa.Connection, study_id: int, split: str, name: str
+) -> dict[int, dict[int, float]]:
+    """Trial id -> what `epoch_values` gives; trials without a value are not in it."""
+    rows = connection.execute(
+        sa.select(metric.c.trial_id, metric.c.epoch, metric.c.value, metric.c.kind)
+        .join(trial, trial.c.id == metric.c.trial_id)
+        .where(trial.c.study_id == study_id, metric.c.split == split, metric.c.name == name, metric.c.grp == "")
+        .order_by(metric.c.trial_id, metric.c.epoch)
+    )
+    found: dict[int, dict[int, float]] = {}
+    for trial_id, epoch, value, kind in rows:
+        found.setdefault(trial_id, {})[epoch] = value_of(value, kind)
+    return found
 
 
 def conclude(
@@ -162,13 +179,10 @@ def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) 
     owner = connection.execute(sa.select(trial.c.study_id, trial.c.fold).where(trial.c.id == trial_id)).one()
     if row is None or owner.fold is not None:
         return None
-    logits, labels = unpack(dict(row)).astype(np.float64), gold_labels(connection, owner.study_id)
+    logits, labels = unpack(dict(row)), gold_labels(connection, owner.study_id)
     if labels is None or logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
         return None
-    peak = logits.max(axis=1)
-    log_sum = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
-    losses: Floats = log_sum - logits[np.arange(len(labels)), labels]
-    return losses
+    return cross_entropy(logits, labels)
 
 
 def gold_labels(connection: sa.Connection, study_id: int) -> npt.NDArray[np.int64] | None:

@@ -1,12 +1,12 @@
 """The only writer of results.db: one coordinator, one transaction an epoch, states that move along known edges.
 
-What it hands out are the values of `rows.py`; frames for analysis come from `frames.py`.
+The one entry: how rows are written stands in `study_writes.py`, `session_writes.py`, `trial_writes.py`
+and `epoch_writes.py`. What it hands out are the values of `rows.py`; frames for analysis come from `frames.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,39 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from harness.errors import HeldError, Interrupted, StorageError
-from harness.records import (
-    EpochRecord,
-    Incident,
-    Objective,
-    Prepared,
-    TrialConfig,
-    TrialFacts,
-    TrialOutcome,
-    fingerprint,
-)
-from harness.results import outcomes, writes
-from harness.results.columns import utc_now
+from harness.errors import Interrupted
+from harness.records import EpochRecord, Incident, Objective, Prepared, TrialConfig, TrialFacts, TrialOutcome
+from harness.results import epoch_writes, outcomes, session_writes, study_writes, trial_writes
 from harness.results.engine import Target, files_folder, open_engine, storage_errors
-from harness.results.ownership import Owner, lock_on_server
-from harness.results.rows import StudyRow, TrialRow, select_trials
-from harness.results.tables import (
-    configuration,
-    data,
-    environment,
-    example,
-    model,
-    session,
-    study,
-    trial,
-)
-from harness.results.text import plain
+from harness.results.ownership import lock_on_server
+from harness.results.rows import FINISHED, StudyRow, TrialRow
+from harness.results.session_writes import Session
+from harness.results.study_writes import Source
+from harness.results.trial_writes import Origin
 
 if TYPE_CHECKING:
     from harness.spec import StudyFile
 
-Origin = Literal["explicit", "grid", "sampled", "baseline"]
-ENDS = ("complete", "pruned", "failed")
+__all__ = ["Origin", "Store"]
 
 
 class Store:
@@ -60,7 +41,7 @@ class Store:
         self.engine = engine
         self.target = target
         self.files = files_folder(target)
-        self._session: tuple[int, float] | None = None  # id, and monotonic clock at its start
+        self._session: Session | None = None
 
     @classmethod
     def open(cls, target: Target, create: bool = True) -> Store:
@@ -92,28 +73,19 @@ class Store:
 
     # --- studies ----------------------------------------------------------------------------------
 
-    def create_study(self, file: StudyFile, source: Literal["own", "published"] = "own") -> int:
+    def create_study(self, file: StudyFile, source: Source = "own") -> int:
         """Store a new study and return its id.
 
         Raises:
             StorageError: when the name is taken.
         """
-        spec = file.spec
         with self._transaction() as connection:
-            added = connection.execute(
-                sa.insert(study).values(
-                    name=spec.study,
-                    source=source,
-                    created_at=utc_now(),
-                    **_study_text(file),
-                )
-            )
-        return _key(added)
+            return study_writes.insert_study(connection, file, source)
 
     def extend_study(self, study_id: int, file: StudyFile) -> None:
         """Replace the text of a study by one that `spec.extends_only` allowed."""
         with self._transaction() as connection:
-            connection.execute(sa.update(study).where(study.c.id == study_id).values(**_study_text(file)))
+            study_writes.update_study(connection, study_id, file)
 
     def study(self, name: str) -> StudyRow | None:
         """The study of that name."""
@@ -122,56 +94,27 @@ class Store:
     def studies(self) -> list[StudyRow]:
         """All studies in order of creation."""
         with self._transaction() as connection:
-            rows = connection.execute(sa.select(study).order_by(study.c.id)).mappings()
-            return [StudyRow.read(row) for row in rows]
+            return study_writes.studies(connection)
 
     def record_prepared(self, study_id: int, prepared: Prepared) -> None:
         """Store the data and models as found; what an earlier invocation stored is replaced."""
         with self._transaction() as connection:
-            for table in (data, model, example):
-                connection.execute(sa.delete(table).where(table.c.study_id == study_id))
-            connection.execute(
-                sa.insert(data).values(
-                    study_id=study_id,
-                    fingerprint=prepared.fingerprint,
-                    label_names=list(prepared.label_names),
-                    positive=prepared.positive,
-                    splits={name: dataclasses.asdict(split) for name, split in prepared.splits.items()},
-                    warnings=list(prepared.warnings),
-                )
-            )
-            for found in prepared.models:
-                connection.execute(sa.insert(model).values(study_id=study_id, **dataclasses.asdict(found)))
-            rows = [
-                {"study_id": study_id, "split": split, "position": i}
-                | dict(zip(("source_row", "label", "grp", "text"), row, strict=True))
-                for split, examples in prepared.examples.items()
-                for i, row in enumerate(examples)
-            ]
-            if rows:
-                connection.execute(sa.insert(example), rows)
+            study_writes.replace_prepared(connection, study_id, prepared)
 
     def data_fingerprint(self, study_id: int) -> str | None:
         """Hash of the rows that the study used; None before its first preparation."""
         with self._transaction() as connection:
-            return connection.scalar(sa.select(data.c.fingerprint).where(data.c.study_id == study_id))
+            return study_writes.data_fingerprint(connection, study_id)
 
     def weights_hashes(self, study_id: int) -> dict[str, str]:
         """Model name -> hash of the pretrained weights that the study was begun with."""
-        query = sa.select(model.c.name, model.c.weights_hash).where(model.c.study_id == study_id)
         with self._transaction() as connection:
-            return {str(name): str(found) for name, found in connection.execute(query)}
+            return study_writes.weights_hashes(connection, study_id)
 
     def record_environment(self, facts: Mapping[str, Any]) -> int:
         """Store an environment once and return its id."""
-        identity = fingerprint(plain(facts))
-        known = sa.select(environment.c.id).where(environment.c.fingerprint == identity)
         with self._transaction() as connection:
-            found = connection.scalar(known)
-            if found is not None:
-                return int(found)
-            values = {"fingerprint": identity, "facts": facts, "created_at": utc_now()}
-            return _key(connection.execute(sa.insert(environment).values(**values)))
+            return study_writes.environment_id(connection, facts)
 
     # --- holding a study ---------------------------------------------------------------------------
 
@@ -186,7 +129,11 @@ class Store:
         lock = lock_on_server(self.engine, study_id) if server else None
         state = "error"
         try:
-            self._take(study_id, elsewhere=server and lock is None, locked=lock is not None)
+            with self._transaction() as connection:
+                session = session_writes.take(
+                    connection, study_id, elsewhere=server and lock is None, locked=lock is not None
+                )
+            self._session = session
             yield
             state = "finished"
         except (KeyboardInterrupt, Interrupted):
@@ -198,63 +145,21 @@ class Store:
                 lock.invalidate()  # closing the session is what gives the lock back
                 lock.close()
 
-    def _take(self, study_id: int, elsewhere: bool, locked: bool) -> None:
-        """Write this process down as the holder, in the transaction that looks for another."""
-        open_sessions = sa.select(session).where(session.c.study_id == study_id, session.c.exit_state.is_(None))
-        me = Owner.me()
-        with self._transaction() as connection:
-            for row in connection.execute(open_sessions).mappings().all():
-                owner = Owner(row["pid"], row["boot_id"], row["process_started"], row["host"])
-                if elsewhere or (not locked and owner.lives()):
-                    raise HeldError(
-                        f"the study is held by process {owner.pid} on {owner.host} since {row['started_at']}; "
-                        "wait for it, or stop it with Ctrl-C there"
-                    )
-                vanished = {"exit_state": "vanished", "ended_at": utc_now()}
-                connection.execute(sa.update(session).where(session.c.id == row["id"]).values(**vanished))
-            if elsewhere:
-                raise HeldError("the study is held by another process; wait for it")
-            self._release_running(connection, study_id)
-            added = connection.execute(
-                sa.insert(session).values(
-                    study_id=study_id,
-                    pid=me.pid,
-                    boot_id=me.boot_id,
-                    process_started=me.started,
-                    host=me.host,
-                    started_at=utc_now(),
-                    seconds=0.0,
-                )
-            )
-        self._session = (_key(added), time.monotonic())
-
-    def _release_running(self, connection: sa.Connection, study_id: int) -> None:
-        """Trials that nobody runs any more wait again."""
-        left = sa.select(trial.c.id).where(trial.c.study_id == study_id, trial.c.state == "running")
-        for trial_id in connection.scalars(left).all():
-            _move(connection, trial_id, ("running",), state="waiting", worker=None)
-            what = Incident("interrupted", "its coordinator ended without a word; the trial waits again")
-            writes.insert_incident(connection, study_id, trial_id, what)
-
-    def _touch(self, connection: sa.Connection, **values: Any) -> None:
-        """Renew the session's duration, so that a killed one has counted until its last record."""
+    def _touch(self, connection: sa.Connection) -> None:
         if self._session is not None:
-            session_id, started = self._session
-            seconds = time.monotonic() - started
-            connection.execute(sa.update(session).where(session.c.id == session_id).values(seconds=seconds, **values))
+            session_writes.touch(connection, self._session)
 
     def _leave(self, state: str) -> None:
         if self._session is not None:
             with self._transaction() as connection:
-                self._touch(connection, exit_state=state, ended_at=utc_now())
+                session_writes.end(connection, self._session, state)
             self._session = None
 
     def invocation_seconds(self, study_id: int) -> float:
         """Seconds that all invocations of the study took so far, the one at hand included."""
-        mine, running = (-1, 0.0) if self._session is None else (self._session[0], time.monotonic() - self._session[1])
-        others = (session.c.study_id == study_id, session.c.id != mine)
         with self._transaction() as connection:
-            return float(connection.scalar(sa.select(sa.func.sum(session.c.seconds)).where(*others)) or 0.0) + running
+            others = session_writes.seconds_of_others(connection, study_id, self._session)
+        return others + (0.0 if self._session is None else self._session.seconds)
 
     # --- trials ------------------------------------------------------------------------------------
 
@@ -267,55 +172,13 @@ class Store:
             StorageError: when the study has a trial of that configuration, seed and fold.
         """
         with self._transaction() as connection:
-            configuration_id = self._configuration(connection, study_id, config, origin)
-            same_fold = trial.c.fold.is_(None) if fold is None else trial.c.fold == fold
-            identity = (trial.c.configuration_id == configuration_id, trial.c.seed == seed, same_fold)
-            known = connection.scalar(sa.select(trial.c.number).where(*identity))
-            if known is not None:
-                where = "" if fold is None else f" and fold {fold}"
-                raise StorageError(f"trial {known} has this configuration with seed {seed}{where} already")
-            added = connection.execute(
-                sa.insert(trial).values(
-                    study_id=study_id,
-                    number=_next_number(connection, trial, study_id),
-                    configuration_id=configuration_id,
-                    replicate=replicate,
-                    fold=fold,
-                    seed=seed,
-                    state="waiting",
-                    message="",
-                    traceback="",
-                    stopped_early="",
-                    attempt=0,
-                    created_at=utc_now(),
-                    asked=config.as_dict(),
-                    **_as_run(config),
-                )
-            )
-            return _trial(connection, _key(added))
-
-    def _configuration(self, connection: sa.Connection, study_id: int, config: TrialConfig, origin: Origin) -> int:
-        same = (configuration.c.study_id == study_id, configuration.c.fingerprint == config.fingerprint)
-        found = connection.scalar(sa.select(configuration.c.id).where(*same))
-        if found is not None:
-            return int(found)
-        added = connection.execute(
-            sa.insert(configuration).values(
-                study_id=study_id,
-                number=_next_number(connection, configuration, study_id),
-                fingerprint=config.fingerprint,
-                config=config.as_dict(),
-                origin=origin,
-                created_at=utc_now(),
-            )
-        )
-        return _key(added)
+            added = trial_writes.insert_trial(connection, study_id, config, seed, replicate, fold, origin)
+            return trial_writes.trial_row(connection, added)
 
     def trials(self, study_id: int) -> list[TrialRow]:
         """All trials of a study by number."""
         with self._transaction() as connection:
-            rows = connection.execute(select_trials().where(trial.c.study_id == study_id)).mappings()
-            return [TrialRow.read(row) for row in rows]
+            return trial_writes.trials(connection, study_id)
 
     def trial(self, trial_id: int) -> TrialRow:
         """One trial by its id in the database.
@@ -324,35 +187,18 @@ class Store:
             StorageError: when there is none.
         """
         with self._transaction() as connection:
-            return _trial(connection, trial_id)
+            return trial_writes.trial_row(connection, trial_id)
 
     def start_trial(self, trial_id: int, worker: str, environment_id: int | None) -> None:
         """From waiting to running, one attempt more."""
         with self._transaction() as connection:
-            _move(
-                connection,
-                trial_id,
-                ("waiting",),
-                state="running",
-                attempt=trial.c.attempt + 1,
-                worker=worker,
-                environment_id=environment_id,
-                started_at=utc_now(),
-            )
+            trial_writes.start(connection, trial_id, worker, environment_id)
             self._touch(connection)
 
     def record_facts(self, trial_id: int, facts: TrialFacts) -> None:
         """Store what is really run, next to what was asked."""
         with self._transaction() as connection:
-            _move(
-                connection,
-                trial_id,
-                ("running",),
-                done=dataclasses.asdict(facts),
-                total_parameters=facts.total_parameters,
-                trainable_parameters=facts.trainable_parameters,
-                **_as_run(facts.config),
-            )
+            trial_writes.update_facts(connection, trial_id, facts)
 
     def record_epoch(self, trial_id: int, record: EpochRecord) -> Literal["stored", "same", "different"]:
         """Commit an epoch with everything it left; one that is there is compared, never rewritten.
@@ -362,19 +208,33 @@ class Store:
             StorageError: when the trial is not running.
         """
         with self._transaction() as connection:
-            _move(connection, trial_id, ("running",), state="running")
+            trial_writes.must_run(connection, trial_id)
             self._touch(connection)
-            if not writes.epoch_exists(connection, trial_id, record.epoch):
-                attempt = connection.scalar(sa.select(trial.c.attempt).where(trial.c.id == trial_id))
-                writes.insert_epoch(connection, trial_id, int(attempt or 0), record)
+            if not epoch_writes.epoch_exists(connection, trial_id, record.epoch):
+                attempt = trial_writes.trial_row(connection, trial_id).attempt
+                epoch_writes.insert_epoch(connection, trial_id, attempt, record)
                 return "stored"
-            changed = writes.differences(writes.stored_metrics(connection, trial_id, record.epoch), record)
+            stored = epoch_writes.stored_metrics(connection, trial_id, record.epoch)
+            changed = epoch_writes.differences(stored, record)
             if not changed:
                 return "same"
             message = f"epoch {record.epoch} was computed again with other results; the committed ones stay"
             what = Incident("recomputed epoch differs", message, {"epoch": record.epoch, "metrics": changed})
-            writes.insert_incident(connection, _study_of(connection, trial_id), trial_id, what)
+            trial_writes.insert_trial_incident(connection, trial_id, what)
             return "different"
+
+    def restart_trial(self, trial_id: int, incident: Incident) -> None:
+        """A running trial begins again from nothing in another way: its epochs so far move into the incident.
+
+        Raises:
+            StorageError: when the trial is not running.
+        """
+        with self._transaction() as connection:
+            trial_writes.must_run(connection, trial_id)
+            self._touch(connection)
+            taken = epoch_writes.take_epochs(connection, trial_id)
+            what = dataclasses.replace(incident, details={**incident.details, **taken})
+            trial_writes.insert_trial_incident(connection, trial_id, what)
 
     def finish_trial(self, trial_id: int, outcome: TrialOutcome, objectives: Sequence[Objective] | None = None) -> None:
         """From running to its end, with best epochs, objective values and verdict; an interrupted one waits again.
@@ -385,56 +245,45 @@ class Store:
             message = outcome.message or "stopped at a checkpoint; the trial waits again"
             self.requeue_trial(trial_id, Incident("interrupted", message))
             return
-        if outcome.state not in ENDS:
-            raise ValueError(f"a trial ends as {', '.join(ENDS)} or waiting, got {outcome.state!r}")
+        if outcome.state not in FINISHED:
+            raise ValueError(f"a trial ends as {', '.join(FINISHED)} or waiting, got {outcome.state!r}")
         with self._transaction() as connection:
-            if objectives is None:
-                objectives = _objectives_of(connection, trial_id)
-            concluded = outcomes.conclude(connection, trial_id, outcome, objectives)
-            _move(
-                connection,
-                trial_id,
-                ("running",),
-                state=outcome.state,
-                reason=outcome.reason if outcome.state == "failed" else None,
-                message=outcome.message,
-                traceback=outcome.traceback,
-                stopped_early=outcome.stopped_early,
-                ended_at=utc_now(),
-                shared_work=outcome.shared_work or None,
-                model_folder=outcome.model_folder,
-                **{f"{phase}_seconds": outcome.seconds.get(phase) for phase in outcomes.PHASES},
-                **concluded,
-            )
+            trial_writes.end(connection, trial_id, outcome, objectives)
             self._touch(connection)
 
     def requeue_trial(self, trial_id: int, incident: Incident) -> None:
         """From running back to waiting, and why."""
         with self._transaction() as connection:
-            _move(connection, trial_id, ("running",), state="waiting", worker=None)
-            writes.insert_incident(connection, _study_of(connection, trial_id), trial_id, incident)
+            trial_writes.move(connection, trial_id, ("running",), state="waiting", worker=None)
+            trial_writes.insert_trial_incident(connection, trial_id, incident)
 
     def record_incident(self, study_id: int, trial_id: int | None, incident: Incident) -> None:
         """Store what went otherwise than asked."""
         with self._transaction() as connection:
-            writes.insert_incident(connection, study_id, trial_id, incident)
+            trial_writes.insert_incident(connection, study_id, trial_id, incident)
+
+    def deaths(self, trial_id: int) -> int:
+        """How often a worker died while it ran the trial, by the incidents `worker_died`."""
+        with self._transaction() as connection:
+            return trial_writes.count_incidents(connection, trial_id, "worker_died")
 
     def epoch_values(self, trial_id: int, split: str, name: str) -> dict[int, float]:
         """Epoch -> value of one metric of all rows; non-finite values as measured."""
         with self._transaction() as connection:
             return outcomes.epoch_values(connection, trial_id, split, name)
 
+    def epoch_values_of_study(self, study_id: int, split: str, name: str) -> dict[int, dict[int, float]]:
+        """Trial id -> what `epoch_values` gives, in one query; trials without a value are not in it."""
+        with self._transaction() as connection:
+            return outcomes.epoch_values_of_study(connection, study_id, split, name)
+
+    # --- kept models ---------------------------------------------------------------------------------
+
     def kept(self, study_id: int) -> list[TrialRow]:
         """Trials whose weights are on disk: complete before pruned, then the best by the first objective first."""
-        found = next(row for row in self.studies() if row.id == study_id)
-        sign = -1.0 if found.objectives and found.objectives[0].direction == "maximize" else 1.0
-        rows = [row for row in self.trials(study_id) if row.model_folder is not None]
-        unmeasured = [row.objective is None for row in rows]
-        order = [
-            (row.state != "complete", missing, sign * (row.objective or 0.0), row.number)
-            for row, missing in zip(rows, unmeasured, strict=True)
-        ]
-        return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
+        with self._transaction() as connection:
+            found = next(row for row in study_writes.studies(connection) if row.id == study_id)
+            return trial_writes.best_kept_first(found, trial_writes.trials(connection, study_id))
 
     def trial_folder(self, trial_id: int) -> Path:
         """A trial's own folder, named by id and never by a user's text."""
@@ -443,61 +292,4 @@ class Store:
     def forget_model(self, trial_id: int) -> None:
         """The weights of a trial are no longer on disk."""
         with self._transaction() as connection:
-            _move(connection, trial_id, ENDS, model_folder=None)
-
-
-def _study_text(file: StudyFile) -> dict[str, Any]:
-    spec = file.spec
-    return {
-        "text": file.text,
-        "spec": spec.model_dump(mode="json"),
-        "fingerprint": spec.fingerprint,
-        "task": spec.task,
-        "objectives": [dataclasses.asdict(objective) for objective in spec.objectives],
-    }
-
-
-def _as_run(config: TrialConfig) -> dict[str, Any]:
-    """The hyperparameters that the summary shows."""
-    names = ("model", "epochs", "batch_size", "effective_batch_size", "learning_rate", "max_length", "freeze")
-    return {name: getattr(config, name) for name in names}
-
-
-def _key(added: sa.CursorResult[Any]) -> int:
-    key = added.inserted_primary_key
-    if key is None:
-        raise StorageError("the database gave no id for a new row")
-    return int(key[0])
-
-
-def _next_number(connection: sa.Connection, table: sa.Table, study_id: int) -> int:
-    last = connection.scalar(sa.select(sa.func.max(table.c.number)).where(table.c.study_id == study_id))
-    return 0 if last is None else int(last) + 1
-
-
-def _trial(connection: sa.Connection, trial_id: int) -> TrialRow:
-    row = connection.execute(select_trials().where(trial.c.id == trial_id)).mappings().first()
-    if row is None:
-        raise StorageError(f"there is no trial with id {trial_id}")
-    return TrialRow.read(row)
-
-
-def _study_of(connection: sa.Connection, trial_id: int) -> int:
-    return int(connection.scalar(sa.select(trial.c.study_id).where(trial.c.id == trial_id)) or 0)
-
-
-def _objectives_of(connection: sa.Connection, trial_id: int) -> tuple[Objective, ...]:
-    query = sa.select(study.c.objectives).join(trial, trial.c.study_id == study.c.id).where(trial.c.id == trial_id)
-    return tuple(Objective(**objective) for objective in connection.scalar(query) or ())
-
-
-def _move(connection: sa.Connection, trial_id: int, states: Sequence[str], **values: Any) -> None:
-    """Change a trial that is in one of these states; anything else is refused.
-
-    Raises:
-        StorageError: naming the state found.
-    """
-    allowed = (trial.c.id == trial_id, trial.c.state.in_(states))
-    if connection.execute(sa.update(trial).where(*allowed).values(**values)).rowcount != 1:
-        found = connection.scalar(sa.select(trial.c.state).where(trial.c.id == trial_id))
-        raise StorageError(f"trial {trial_id} must be {' or '.join(states)}, it is {found or 'not in the database'}")
+            trial_writes.forget_model(connection, trial_id)

@@ -1,7 +1,7 @@
 """The tables of results.db: one metadata, every column with its meaning.
 
 Names begin with `harness_`, since Optuna's own tables live in the same file. Only `store.py` and
-`writes.py` write them; `views.py` adds the two views for people with SQL.
+the modules named `..._writes.py` write them; `views.py` adds the two views for people with SQL.
 """
 
 from __future__ import annotations

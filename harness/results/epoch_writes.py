@@ -15,9 +15,9 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from harness.errors import StorageError, TrialFailure
-from harness.records import EpochRecord, Incident
+from harness.records import EpochRecord, SpeedWindow
 from harness.results.columns import utc_now
-from harness.results.tables import epoch_record, incident, metric, prediction, window
+from harness.results.tables import epoch_record, metric, prediction, window
 
 MetricKey = tuple[str, str, str]
 EPOCH_FIELDS = (
@@ -130,15 +130,28 @@ def insert_epoch(connection: sa.Connection, trial_id: int, attempt: int, record:
             connection.execute(sa.insert(prediction).values(**at, split=split, kind=kind, **pack(values_)))
 
 
-def insert_incident(connection: sa.Connection, study_id: int, trial_id: int | None, what: Incident) -> None:
-    """One row of what went otherwise than asked."""
-    connection.execute(
-        sa.insert(incident).values(
-            study_id=study_id,
-            trial_id=trial_id,
-            kind=what.kind,
-            message=what.message,
-            details=what.details,
-            at=utc_now(),
-        )
-    )
+def take_epochs(connection: sa.Connection, trial_id: int) -> dict[str, Any]:
+    """Remove the epochs of a trial and return them as values for an incident's details.
+
+    Logits and margins are not kept, only the number of their bytes: an incident is read as a whole.
+    """
+    size = sa.select(sa.func.sum(sa.func.length(prediction.c.data))).where(prediction.c.trial_id == trial_id)
+    dropped = int(connection.scalar(size) or 0)
+    records = connection.execute(
+        sa.select(epoch_record).where(epoch_record.c.trial_id == trial_id).order_by(epoch_record.c.epoch)
+    ).mappings()
+    epochs = {row["epoch"]: {name: row[name] for name in row if name != "trial_id"} for row in records}
+    for epoch, values in epochs.items():
+        metrics = stored_metrics(connection, trial_id, epoch).items()
+        values["metrics"] = [
+            {"split": split, "name": name, "group": group, "value": _said(value)}
+            for (split, name, group), value in sorted(metrics)
+        ]
+        values["windows"] = []
+    measured = sa.select(window).where(window.c.trial_id == trial_id).order_by(window.c.epoch, window.c.position)
+    for row in connection.execute(measured).mappings():
+        kept = {name: row[name] for name in SpeedWindow._fields}
+        epochs[row["epoch"]]["windows"].append(kept)
+    for table in (metric, window, prediction, epoch_record):  # what hangs on an epoch goes before it
+        connection.execute(sa.delete(table).where(table.c.trial_id == trial_id))
+    return {"replaced_epochs": list(epochs.values()), "dropped_prediction_bytes": dropped}

@@ -1,0 +1,107 @@
+"""How a study, its data and its environments are written, and read back as values.
+
+Functions over a connection that `store.py` has opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from harness.errors import StorageError
+from harness.records import Prepared, fingerprint
+from harness.results.columns import utc_now
+from harness.results.rows import StudyRow
+from harness.results.tables import data, environment, example, model, study
+from harness.results.text import plain
+
+if TYPE_CHECKING:
+    from harness.spec import StudyFile
+
+Source = Literal["own", "published"]
+
+
+def key_of(added: sa.CursorResult[Any]) -> int:
+    """The id that the database gave a new row."""
+    key = added.inserted_primary_key
+    if key is None:
+        raise StorageError("the database gave no id for a new row")
+    return int(key[0])
+
+
+def insert_study(connection: sa.Connection, file: StudyFile, source: Source) -> int:
+    """A new study; returns its id."""
+    values = {"name": file.spec.study, "source": source, "created_at": utc_now(), **_text(file)}
+    return key_of(connection.execute(sa.insert(study).values(**values)))
+
+
+def update_study(connection: sa.Connection, study_id: int, file: StudyFile) -> None:
+    """Everything that the study file says, in place of what an older text said."""
+    connection.execute(sa.update(study).where(study.c.id == study_id).values(**_text(file)))
+
+
+def _text(file: StudyFile) -> dict[str, Any]:
+    spec = file.spec
+    return {
+        "text": file.text,
+        "spec": spec.model_dump(mode="json"),
+        "fingerprint": spec.fingerprint,
+        "task": spec.task,
+        "objectives": [dataclasses.asdict(objective) for objective in spec.objectives],
+    }
+
+
+def studies(connection: sa.Connection) -> list[StudyRow]:
+    """All studies in order of creation."""
+    rows = connection.execute(sa.select(study).order_by(study.c.id)).mappings()
+    return [StudyRow.read(row) for row in rows]
+
+
+def replace_prepared(connection: sa.Connection, study_id: int, prepared: Prepared) -> None:
+    """The data and models as found, in place of what an earlier invocation found."""
+    for table in (data, model, example):
+        connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+    connection.execute(
+        sa.insert(data).values(
+            study_id=study_id,
+            fingerprint=prepared.fingerprint,
+            label_names=list(prepared.label_names),
+            positive=prepared.positive,
+            splits={name: dataclasses.asdict(split) for name, split in prepared.splits.items()},
+            warnings=list(prepared.warnings),
+        )
+    )
+    for found in prepared.models:
+        connection.execute(sa.insert(model).values(study_id=study_id, **dataclasses.asdict(found)))
+    rows = [
+        {"study_id": study_id, "split": split, "position": i}
+        | dict(zip(("source_row", "label", "grp", "text"), row, strict=True))
+        for split, examples in prepared.examples.items()
+        for i, row in enumerate(examples)
+    ]
+    if rows:
+        connection.execute(sa.insert(example), rows)
+
+
+def data_fingerprint(connection: sa.Connection, study_id: int) -> str | None:
+    """Hash of the rows that the study used; None before its first preparation."""
+    return connection.scalar(sa.select(data.c.fingerprint).where(data.c.study_id == study_id))
+
+
+def weights_hashes(connection: sa.Connection, study_id: int) -> dict[str, str]:
+    """Model name -> hash of the pretrained weights that the study was begun with."""
+    query = sa.select(model.c.name, model.c.weights_hash).where(model.c.study_id == study_id)
+    return {str(name): str(found) for name, found in connection.execute(query)}
+
+
+def environment_id(connection: sa.Connection, facts: Mapping[str, Any]) -> int:
+    """The id of these facts, stored on first sight."""
+    identity = fingerprint(plain(facts))
+    found = connection.scalar(sa.select(environment.c.id).where(environment.c.fingerprint == identity))
+    if found is not None:
+        return int(found)
+    values = {"fingerprint": identity, "facts": facts, "created_at": utc_now()}
+    return key_of(connection.execute(sa.insert(environment).values(**values)))
