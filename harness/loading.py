@@ -101,6 +101,9 @@ def facts_of(plan: Plan, loaded: Loaded) -> TrialFacts:
         weights_hash=encoder.weights_hash,
         total_parameters=encoder.count({p.name for p in encoder.parameters}),
         trainable_parameters=encoder.count(trained),
-        truncated={"train": loaded.train.features.truncated, "validation": loaded.validation.features.truncated},
+        truncated={
+            "train": loaded.train.features.truncated_examples,
+            "validation": loaded.validation.features.truncated_examples,
+        },
         notes=encoder.notes,
     )

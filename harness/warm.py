@@ -165,7 +165,7 @@ def take(encoded: Encoded, index: IntArray) -> Encoded:
             token_type_ids=None if types is None else [types[i] for i in picked],
             labels=features.labels[chosen],
             example=place[features.example[chosen]],
-            truncated=features.truncated,
+            truncated=features.truncated[chosen],
             pad_id=features.pad_id,
         ),
     )

@@ -79,7 +79,7 @@ def split(rows: int, seed: int, labels: int = 2, longest: int = 12, groups: bool
         token_type_ids=None,
         labels=classes.astype(np.int64),
         example=np.arange(rows, dtype=np.int64),
-        truncated=0,
+        truncated=np.zeros(rows, dtype=bool),
         pad_id=0,
     )
     examples = Examples(

@@ -15,7 +15,7 @@ def features(*rows, types=False):
         token_type_ids=[np.array([0] + [1] * (len(row) - 1), dtype=np.int32) for row in rows] if types else None,
         labels=np.arange(len(rows)),
         example=np.arange(len(rows)),
-        truncated=0,
+        truncated=np.zeros(len(rows), dtype=bool),
         pad_id=9,
     )
 

@@ -29,7 +29,8 @@ def test_a_text_becomes_its_tokens_without_padding(tokenizer):
 
 def test_rows_that_lose_tokens_are_counted_and_those_that_just_fit_are_not(tokenizer):
     features = SequenceClassification().encode(examples(["w0 w1 w2", "w0 w1", "w0"]), tokenizer, 4)
-    assert features.truncated == 1
+    assert features.truncated.tolist() == [True, False, False]
+    assert features.truncated_examples == 1
     assert [len(ids) for ids in features.input_ids] == [4, 4, 3]
 
 
@@ -37,7 +38,7 @@ def test_of_a_pair_the_longer_text_is_cut_and_token_types_tell_them_apart(tokeni
     features = SequenceClassification().encode(examples(["w0 w1 w2 w3"], ["w4"]), tokenizer, 6)
     assert features.input_ids[0].tolist() == [2, 5, 6, 3, 9, 3]
     assert features.token_type_ids[0].tolist() == [0, 0, 0, 0, 1, 1]
-    assert features.truncated == 1
+    assert features.truncated.tolist() == [True]
 
 
 def test_the_loss_is_cross_entropy_by_hand():

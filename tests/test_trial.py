@@ -103,6 +103,13 @@ def test_truncated_rows_are_counted(job, warm):
     assert sum(facts.truncated.values()) == int((lengths > 6).sum())
 
 
+def test_of_a_trial_on_fewer_rows_only_those_are_counted_as_truncated(job, warm):
+    (facts,) = of(TrialFacts, run(changed(job, max_length=4, epochs=1, train=9), warm, Control()))
+    (whole,) = of(TrialFacts, run(changed(job, max_length=4, epochs=1), warm, Control()))
+    assert facts.truncated["train"] <= 9 < whole.truncated["train"]
+    assert facts.truncated["validation"] == whole.truncated["validation"]
+
+
 def test_train_takes_the_first_rows(job, warm):
     (facts,) = of(TrialFacts, run(changed(job, train=20, epochs=1), warm, Control()))
     assert (facts.train_rows, facts.total_steps) == (20, 3)

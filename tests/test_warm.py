@@ -42,6 +42,15 @@ def test_features_of_one_example_stay_together():
     assert part.features.example.tolist() == [0, 1, 1]
 
 
+def test_of_the_rows_taken_alone_the_truncated_ones_are_counted_each_once():
+    whole = encoded(5)
+    whole.features.example[:] = [0, 0, 1, 2, 3]  # the last example has no feature
+    whole.features.truncated[:] = [True, True, False, True, False]
+    assert whole.features.truncated_examples == 2
+    assert take(whole, np.array([0, 1])).features.truncated_examples == 1
+    assert take(whole, np.array([1, 3])).features.truncated_examples == 0
+
+
 def test_the_first_rows_are_those_of_the_file():
     assert first_rows(encoded(10), 3).examples.rows.tolist() == [0, 1, 2]
     assert len(first_rows(encoded(10), None).examples) == 10

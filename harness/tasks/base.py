@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.spec import DataSpec
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Features:
         token_type_ids: the same shape, or None where the model has none.
         labels: what the loss needs of each feature, shape (features,) or (features, k).
         example: index of each feature's example, shape (features,).
-        truncated: number of examples that lost tokens.
+        truncated: whether each feature's example lost tokens, shape (features,).
         pad_id: token id that fills a batch up.
     """
 
@@ -86,7 +87,7 @@ class Features:
     token_type_ids: Sequence[npt.NDArray[np.int32]] | None
     labels: IntArray
     example: IntArray
-    truncated: int
+    truncated: BoolArray
     pad_id: int
 
     def __len__(self) -> int:
@@ -96,6 +97,11 @@ class Features:
     def lengths(self) -> IntArray:
         """Real tokens of each feature, shape (features,)."""
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+    @property
+    def truncated_examples(self) -> int:
+        """Number of examples that lost tokens."""
+        return len(np.unique(self.example[self.truncated]))
 
 
 class Task(ABC):

@@ -43,7 +43,7 @@ class SequenceClassification(Task):
             token_type_ids=None if types is None else [np.array(row, dtype=np.int32) for row in types],
             labels=examples.labels,
             example=np.arange(len(examples), dtype=np.int64),
-            truncated=sum(bool(encoding.overflowing) for encoding in encoded.encodings),
+            truncated=np.array([bool(encoding.overflowing) for encoding in encoded.encodings], dtype=bool),
             pad_id=int(tokenizer.pad_token_id),
         )
 
