@@ -71,11 +71,6 @@ def restore(plan: Plan, state: State, snapshot: Snapshot) -> None:
         state.running = Running(logits=tensors["running"]["logits"].to(device), windows=windows, **entry)
 
 
-def records_of(snapshot: Snapshot) -> list[EpochRecord]:
-    """The finished epochs that a snapshot holds."""
-    return [_record(entry, snapshot.tensors["records"]) for entry in snapshot.document["records"]]
-
-
 def _parameters(state: State) -> list[tuple[str, torch.nn.Parameter]]:
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     return list(zip(state.names, parameters, strict=True))

@@ -1,6 +1,8 @@
 """Snapshots on disk: a resumed trial is the uninterrupted one, and a damaged folder is never believed."""
 
+import errno
 import json
+import os
 import random
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import small_models
 import torch
+from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
 import harness.snapshots as snapshots
-from harness.errors import TrialFailure
+from harness.errors import StorageError
 from harness.training import train
 from harness.training_plan import prepare
 
@@ -144,11 +147,38 @@ def test_a_draft_is_no_checkpoint(path, tmp_path):
     assert checkpoints.find(tmp_path, IDENTITY) == (None, ())
 
 
-def test_a_folder_that_cannot_be_written_fails_the_trial_as_disk(path, tmp_path):
+def test_a_folder_that_cannot_be_written_is_told(path, tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(TrialFailure, match="could not be written") as caught:
+    with pytest.raises(StorageError, match="could not be written"):
         saved(path, tmp_path)
-    assert caught.value.reason == "disk"
+
+
+def test_a_full_disk_leaves_the_older_generation_and_nothing_of_the_new_one(path, tmp_path):
+    with small_disk(tmp_path, kilobytes=4096) as disk:
+        (older,) = saved(path, disk)
+        size = sum(file.stat().st_size for file in older.iterdir())
+        fill(disk, leave=size // 1024 // 2)
+        with pytest.raises(StorageError, match="No space left on device"):
+            saved(path, disk)
+        assert [entry.name for entry in (disk / "checkpoints").iterdir()] == [older.name]
+        assert checkpoints.find(disk, IDENTITY).snapshot is not None
+
+
+def test_a_folder_whose_name_cannot_be_given_leaves_what_had_the_name(tmp_path, monkeypatch):
+    with checkpoints.whole_or_nothing(tmp_path / "model") as draft:
+        (draft / "file").write_text("first")
+    rename = Path.rename
+
+    def refuse(source, target):
+        if source.name.startswith(".draft"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StorageError), checkpoints.whole_or_nothing(tmp_path / "model") as draft:
+        (draft / "file").write_text("second")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "file").read_text() == "first"
 
 
 def test_logits_survive_the_disk_exactly(path, tmp_path):
@@ -156,7 +186,9 @@ def test_logits_survive_the_disk_exactly(path, tmp_path):
     state = prepare(plan)
     list(train(plan, state))
     checkpoints.save(tmp_path, IDENTITY, snapshots.capture(plan, state))
-    (record,) = snapshots.records_of(checkpoints.find(tmp_path, IDENTITY).snapshot)
+    again = prepare(plan)
+    snapshots.restore(plan, again, checkpoints.find(tmp_path, IDENTITY).snapshot)
+    (record,) = again.records
     assert np.array_equal(record.logits, state.records[0].logits)
     assert np.array_equal(record.margins, state.records[0].margins)
     assert record.metrics == state.records[0].metrics and record.windows == state.records[0].windows

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 
@@ -10,7 +11,7 @@ from results_support import epoch, running, study_file
 from harness.errors import UsageError
 from harness.records import Incident, Objective, TrialOutcome
 from harness.results import frames
-from harness.results.exports import FRAMES, export, export_model, guard
+from harness.results.exports import FRAMES, export, export_model
 from harness.results.store import Store
 
 
@@ -62,16 +63,14 @@ def test_a_spreadsheet_sees_no_formula(store, tmp_path):
     assert (row["kind"], row["message"]) == ("'=HYPERLINK()", "'-1+1")
 
 
-def test_only_text_is_guarded():
-    assert [guard(text) for text in ("=1", "+1", "-1", "@a", "\tx", "a=1", "")] == [
-        "'=1",
-        "'+1",
-        "'-1",
-        "'@a",
-        "'\tx",
-        "a=1",
-        "",
-    ]
+@pytest.mark.parametrize("message", ["two\rlines", "two\r\nlines", "\r", "\r=1+1", 'a "quoted",\rrow'])
+def test_a_carriage_return_in_a_text_makes_no_row_of_its_own(store, tmp_path, message):
+    store.record_incident(1, None, Incident("odd", message))
+    export(store.engine, "probe", "csv", tmp_path)
+    with (tmp_path / "incidents.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert [len(row) for row in rows] == [5, 5, 5]
+    assert rows[2][2].lstrip("'") == message.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def test_an_unknown_format_names_the_known_ones(store, tmp_path):

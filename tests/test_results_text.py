@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.text import normalise, plain, scrub
+from harness.results.text import guard, normalise, plain, scrub
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,13 @@ def test_json_holds_no_non_finite_number():
 def test_json_refuses_what_it_cannot_say():
     with pytest.raises(TypeError, match="cannot store a object"):
         plain({"a": object()})
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\tx", " =1", "\n=1", "\r=1", "\0=1"])
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(text):
+    assert guard(text) == "'" + text.replace("\r", "\n").replace("\0", "")
+
+
+@pytest.mark.parametrize("text", ["", "a=1", "1-1", "two words", "two\nlines"])
+def test_other_text_goes_to_a_spreadsheet_as_it_is(text):
+    assert guard(text) == text

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from harness.report.cells import MISSING, cell, column
+from harness.results.text import guard
 
 
 @dataclass(frozen=True)
@@ -149,18 +149,9 @@ def csv(frame: pd.DataFrame) -> str:
     guarded = frame.copy()
     for name in guarded.columns:
         if not pd.api.types.is_numeric_dtype(guarded[name]):
-            guarded[name] = [_guarded(value) for value in guarded[name].tolist()]
-    guarded.columns = [_guarded(str(name)) for name in guarded.columns]
+            guarded[name] = [guard(v) if isinstance(v, str) else v for v in guarded[name].tolist()]
+    guarded.columns = [guard(str(name)) for name in guarded.columns]
     return str(guarded.to_csv(index=False, lineterminator="\n"))
-
-
-def _guarded(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    # A bare carriage return ends a row for most readers, and the writer does not quote it.
-    text = value.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
-    # Spreadsheets skip leading blanks before they look for a formula.
-    return f"'{text}" if text.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def save(frame: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:

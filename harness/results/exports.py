@@ -20,10 +20,9 @@ from harness.results import frames
 from harness.results.engine import storage_errors
 from harness.results.rows import TrialRow
 from harness.results.store import Store
-from harness.results.text import plain
+from harness.results.text import guard, plain
 
 Format = Literal["csv", "parquet", "json"]
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\x00")
 
 FRAMES: dict[str, Callable[[sa.Engine, str], pd.DataFrame]] = {
     "summary": frames.summary,
@@ -79,11 +78,6 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and value != value)
-
-
-def guard(text: str) -> str:
-    """A text cell that a spreadsheet will not take for a formula."""
-    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

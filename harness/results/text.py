@@ -1,6 +1,7 @@
 """What text may enter the record: no NUL, no lone surrogates, no secrets, no non-finite numbers in JSON.
 
-Pure functions. `columns.py` applies them to every bound value, so no writer has to remember them.
+Pure functions. `columns.py` applies them to every bound value, so no writer has to remember them. What
+leaves the record for a spreadsheet is `guard`ed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ def scrub(text: str) -> str:
     for pattern, replacement in SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def guard(text: str) -> str:
+    """Text for a cell of a CSV file: a spreadsheet takes it for no formula, and no reader for two rows."""
+    # A bare carriage return ends a row for most readers, and pandas does not quote it.
+    text = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    # Spreadsheets skip leading blanks before they look for a formula.
+    return f"'{text}" if text.lstrip(" \n").startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def plain(value: Any) -> Any:
