@@ -11,14 +11,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from harness.errors import TrialFailure
+import harness.disk as disk
+from harness.errors import StorageError
 from harness.records import Incident, canonical_json
 from harness.snapshots import Snapshot
 
@@ -44,25 +46,39 @@ def save(folder: Path, identity: Mapping[str, Any], snapshot: Snapshot) -> Path:
         snapshot: the moment to keep.
 
     Raises:
-        TrialFailure: disk, when it is full or cannot be written; earlier generations are untouched.
+        StorageError: when the disk is full or cannot be written; earlier generations are untouched.
     """
     root = folder / _FOLDER
     number = max((int(path.name) for path in _generations(folder)), default=0) + 1
-    draft, final = root / f".draft-{number}", root / f"{number:06d}"
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    final = root / f"{number:06d}"
+    with whole_or_nothing(final) as draft:
         for name, tensors in snapshot.tensors.items():
             held = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             save_file(held, draft / f"{name}.safetensors")
         (draft / "state.json").write_text(canonical_json({"identity": dict(identity), **snapshot.document}))
-        publish(draft, final)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise TrialFailure("disk", f"checkpoint {final} could not be written: {error}") from error
     for old in _generations(folder)[GENERATIONS:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+@contextmanager
+def whole_or_nothing(final: Path) -> Iterator[Path]:
+    """A folder to fill, published under its name at the end; after an error nothing of it is left.
+
+    Raises:
+        StorageError: when the disk is full or cannot be written.
+    """
+    draft = final.with_name(f".draft-{final.name}")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+        publish(draft, final)
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError) or disk.is_full(error):
+            raise StorageError(f"{final} could not be written: {error}") from error
+        raise
 
 
 def publish(draft: Path, final: Path) -> None:
@@ -78,7 +94,12 @@ def publish(draft: Path, final: Path) -> None:
     if final.exists():
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
-    draft.rename(final)
+    try:
+        draft.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
     _sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 

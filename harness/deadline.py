@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,44 +12,46 @@ from harness.spec import BudgetSpec
 
 @dataclass(frozen=True)
 class Deadline:
-    """The earlier of both limits, on the monotonic clock: a changed clock moves nothing.
+    """The earlier of both limits, each on its own clock.
 
     Attributes:
-        at: monotonic seconds; None without a limit.
+        at: end of the budget, on the monotonic clock: it counts work, so a suspended machine loses none of it.
+        until: the hour, on the wall clock: a suspended machine wakes up late and must know it.
+        now: what the wall clock shows.
     """
 
-    at: float | None
+    at: float | None = None
+    until: datetime | None = None
+    now: Callable[[], datetime] = datetime.now
 
     @classmethod
-    def of(cls, budget: BudgetSpec, spent_seconds: float, now: datetime | None = None) -> Deadline:
+    def of(cls, budget: BudgetSpec, spent_seconds: float, now: Callable[[], datetime] = datetime.now) -> Deadline:
         """From a study's budget and the seconds that earlier invocations took."""
-        start = time.monotonic()
-        limits = []
-        if budget.time is not None:
-            limits.append(start + budget.time - spent_seconds)
-        if budget.until is not None:
-            limits.append(start + seconds_until(budget.until, now or datetime.now()))
-        return cls(min(limits) if limits else None)
+        at = None if budget.time is None else time.monotonic() + budget.time - spent_seconds
+        return cls(at, None if budget.until is None else next_time(budget.until, now()), now)
+
+    def seconds_left(self) -> float | None:
+        """To the earlier limit, negative beyond it; None without a limit."""
+        limits = [] if self.at is None else [self.at - time.monotonic()]
+        limits += [] if self.until is None else [(self.until - self.now()).total_seconds()]
+        return min(limits, default=None)
 
     def passed(self) -> bool:
         """Whether no trial may start or go on."""
-        return self.at is not None and time.monotonic() >= self.at
+        left = self.seconds_left()
+        return left is not None and left <= 0
 
     def words(self) -> str:
         """How much is left, for people; empty without a limit."""
-        if self.at is None:
-            return ""
-        left = max(0.0, self.at - time.monotonic())
-        return f"{timedelta(seconds=round(left))} left"
+        left = self.seconds_left()
+        return "" if left is None else f"{timedelta(seconds=round(max(0.0, left)))} left"
 
 
-def seconds_until(clock: str, now: datetime) -> float:
-    """Seconds from `now` to the next time that a wall clock shows HH:MM."""
+def next_time(clock: str, now: datetime) -> datetime:
+    """The next time that a wall clock shows HH:MM."""
     hours, minutes = map(int, clock.split(":"))
     then = now.replace(hour=hours, minute=minutes, second=0, microsecond=0)
-    if then <= now:
-        then += timedelta(days=1)
-    return (then - now).total_seconds()
+    return then if then > now else then + timedelta(days=1)
 
 
 @dataclass

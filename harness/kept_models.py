@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from harness.checkpoints import publish
-from harness.errors import TrialFailure
+from harness.checkpoints import whole_or_nothing
 from harness.metrics import costs
 from harness.records import EpochRecord, TrialJob
 
@@ -42,19 +38,12 @@ def write(folder: Path, model: Any, tokenizer: Any, label_names: Sequence[str], 
     """Weights, configuration with label names, tokeniser and model card below a trial's folder.
 
     Raises:
-        TrialFailure: disk, when it is full or cannot be written.
+        StorageError: when the disk is full or cannot be written; nothing of it is left then.
     """
-    draft, final = folder / f".draft-{FOLDER}", folder / FOLDER
     model.config.id2label = dict(enumerate(label_names))
     model.config.label2id = {name: number for number, name in enumerate(label_names)}
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    with whole_or_nothing(folder / FOLDER) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         (draft / "README.md").write_text(card, encoding="utf-8")
-        publish(draft, final)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise TrialFailure("disk", f"the model could not be written to {final}: {error}") from error
-    return final
+    return folder / FOLDER

@@ -5,7 +5,6 @@ Every way in which a trial can end becomes a `TrialOutcome`; the worker goes on 
 
 from __future__ import annotations
 
-import errno
 import gc
 import math
 import time
@@ -18,10 +17,11 @@ import torch
 
 import harness.checkpoints as checkpoints
 import harness.devices as devices
+import harness.disk as disk
 import harness.kept_models as kept_models
 import harness.model_card as model_card
 import harness.snapshots as snapshots
-from harness.errors import HarnessError, TrialFailure
+from harness.errors import HarnessError, StorageError, TrialFailure
 from harness.loading import Loaded, facts_of, load, make_plan
 from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
 from harness.training import train
@@ -51,13 +51,18 @@ class Control:
 
 @dataclass
 class Attempt:
-    """One try at a trial: what was asked, what is really done, and where the time went."""
+    """One try at a trial: what was asked, what is really done, and where the time went.
+
+    Attributes:
+        unsaved: why the newest checkpoint is not on disk; empty when it is.
+    """
 
     job: TrialJob
     warm: Warm
     control: Control
     config: TrialConfig
     halvings: int = 0
+    unsaved: str = ""
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PHASES, 0.0))
 
@@ -83,16 +88,21 @@ def run(job: TrialJob, warm: Warm, control: Control) -> Iterator[Event]:
     attempt = Attempt(job, warm, control, job.config)
     try:
         yield from _until_it_fits(attempt)
-    except TrialFailure as failure:
-        if failure.reason != "disk":  # this configuration would only fail again
-            checkpoints.clear(folder_of(job))
+    except TrialFailure as failure:  # this configuration would only fail again
+        checkpoints.clear(folder_of(job))
         yield _failed(attempt, failure.reason, failure)
-    except HarnessError as error:
-        yield _failed(attempt, "data", error)
-    except OSError as error:
-        yield _failed(attempt, "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "crashed", error)
     except Exception as error:  # the night goes on; the traceback is in the record
-        yield _failed(attempt, "crashed", error)
+        yield _ended_by(attempt, error)
+
+
+def _ended_by(attempt: Attempt, error: Exception) -> TrialOutcome:
+    """A full disk is no fault of the trial: it waits, and whoever supervises decides when it goes on."""
+    if disk.is_full(error):
+        return TrialOutcome("waiting", "disk", f"{type(error).__name__}: {error}")
+    if isinstance(error, HarnessError):
+        return _failed(attempt, "data", error)
+    broken = isinstance(error, OSError) and error.errno in disk.FAULTY
+    return _failed(attempt, "disk" if broken else "crashed", error)
 
 
 def _failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
@@ -171,9 +181,10 @@ def _once(attempt: Attempt) -> Iterator[Event]:
         yield from list(state.records)
     interrupted = yield from _train(attempt, loaded, plan, state)
     if interrupted:
-        yield TrialOutcome("waiting", message="interrupted; a checkpoint was written", seconds=_seconds(attempt, state))
+        message = f"interrupted; {attempt.unsaved or 'a checkpoint was written'}"
+        yield TrialOutcome("waiting", message=message, seconds=_seconds(attempt, state))
         return
-    model_folder = _keep(attempt, loaded, plan, facts, state)
+    model_folder = yield from _keep(attempt, loaded, plan, facts, state)
     yield TrialOutcome(
         "pruned" if attempt.pruned() else "complete",
         stopped_early=state.stopped,
@@ -197,7 +208,7 @@ def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Genera
         done = finished(plan, state)
         interrupted = attempt.control.interrupted() and not done
         if interrupted or (now - saved >= attempt.job.checkpoint_seconds and not done):
-            _checkpoint(attempt, loaded, plan, state)
+            yield from _checkpoint(attempt, loaded, plan, state)
             saved = time.perf_counter()
         if interrupted:
             return True
@@ -207,7 +218,8 @@ def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Genera
 # --- checkpoints and the kept model -----------------------------------------------------------------
 
 
-def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> None:
+def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Iterator[Incident]:
+    """Write one; training goes on without it where that cannot be done, which is told once."""
     began = time.perf_counter()
     document, tensors = snapshots.capture(plan, state)
     document |= {
@@ -215,7 +227,13 @@ def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> N
         "halvings": attempt.halvings,
         "seconds": {**attempt.seconds, "before": attempt.total()},
     }
-    checkpoints.save(folder_of(attempt.job), loaded.identity, snapshots.Snapshot(document, tensors))
+    told, attempt.unsaved = attempt.unsaved, ""
+    try:
+        checkpoints.save(folder_of(attempt.job), loaded.identity, snapshots.Snapshot(document, tensors))
+    except StorageError as error:
+        attempt.unsaved = f"a checkpoint could not be written: {error}"
+        if not told:
+            yield Incident("disk", attempt.unsaved)
     if state.running is None:
         attempt.spend("save", began)  # within an epoch its record books the time
 
@@ -229,8 +247,10 @@ def _take_over(attempt: Attempt, snapshot: snapshots.Snapshot) -> None:
         attempt.seconds[phase] += seconds
 
 
-def _keep(attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state: State) -> str | None:
-    """Write the best epoch's model if this trial deserves it; its folder's name."""
+def _keep(
+    attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state: State
+) -> Generator[Incident, None, str | None]:
+    """Write the best epoch's model if this trial deserves it; its folder's name. What was measured counts without."""
     job = attempt.job
     if state.best is None or not job.keep or not kept_models.deserves(job, state.records):
         return None
@@ -240,7 +260,11 @@ def _keep(attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state
     card = model_card.render(job, facts, state.records, choice, names)
     plan.encoder.assign(state.best.tensors)
     tokenizer = attempt.warm.tokenizer(job.config.model)
-    kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)
+    try:
+        kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)
+    except StorageError as error:
+        yield Incident("disk", f"the trial ends without its weights: {error}")
+        return None
     attempt.spend("save", began)
     return kept_models.FOLDER
 

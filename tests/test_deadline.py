@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
-from harness.deadline import Deadline, seconds_until
+from harness.deadline import Deadline, next_time
 from harness.spec import BudgetSpec
 
 
+class Clock:
+    """A wall clock that a test sets."""
+
+    def __init__(self, shows: datetime) -> None:
+        self.shows = shows
+
+    def __call__(self) -> datetime:
+        return self.shows
+
+
 def test_an_hour_that_is_still_to_come_is_today() -> None:
-    assert seconds_until("07:30", datetime(2026, 3, 1, 6, 0)) == 90 * 60
+    assert next_time("07:30", datetime(2026, 3, 1, 6, 0)) == datetime(2026, 3, 1, 7, 30)
 
 
 def test_an_hour_that_has_passed_is_tomorrow() -> None:
-    assert seconds_until("07:30", datetime(2026, 3, 1, 22, 30)) == 9 * 3600
+    assert next_time("07:30", datetime(2026, 3, 1, 22, 30)) == datetime(2026, 3, 2, 7, 30)
+
+
+def test_a_machine_that_slept_past_the_hour_ends_when_it_wakes() -> None:
+    clock = Clock(datetime(2026, 3, 1, 22, 30))
+    deadline = Deadline.of(BudgetSpec(until="07:30"), spent_seconds=0, now=clock)
+    assert deadline.words() == "9:00:00 left"
+    clock.shows += timedelta(hours=8, minutes=59)  # the monotonic clock stood still meanwhile
+    assert not deadline.passed()
+    clock.shows += timedelta(minutes=1)
+    assert deadline.passed()
+    assert deadline.words() == "0:00:00 left"
+
+
+def test_a_changed_wall_clock_moves_no_budget() -> None:
+    clock = Clock(datetime(2026, 3, 1, 22, 30))
+    deadline = Deadline.of(BudgetSpec(time=3600), spent_seconds=0, now=clock)
+    clock.shows += timedelta(days=1)
+    assert not deadline.passed()
 
 
 def test_no_limit_never_passes() -> None:
@@ -29,9 +57,8 @@ def test_time_of_earlier_invocations_counts() -> None:
     assert not Deadline.of(BudgetSpec(time=3600), spent_seconds=3590).passed()
 
 
-def test_the_earlier_limit_holds() -> None:
-    now = datetime(2026, 3, 1, 22, 30)
-    both = Deadline.of(BudgetSpec(time=60, until="07:30"), spent_seconds=0, now=now)
-    clock = Deadline.of(BudgetSpec(until="07:30"), spent_seconds=0, now=now)
-    assert both.at is not None and clock.at is not None
-    assert clock.at - both.at == pytest.approx(9 * 3600 - 60, abs=1)
+@pytest.mark.parametrize(("budget", "hours"), [(60, 60 / 3600), (10 * 3600, 9)])
+def test_the_earlier_limit_holds(budget: float, hours: float) -> None:
+    clock = Clock(datetime(2026, 3, 1, 22, 30))
+    both = Deadline.of(BudgetSpec(time=budget, until="07:30"), spent_seconds=0, now=clock)
+    assert both.seconds_left() == pytest.approx(hours * 3600, abs=1)

@@ -1,6 +1,8 @@
 """A trial from job to outcome: ends, fallbacks, resuming, the kept model."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import small_models
 import torch
 import transformers
+from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
 from harness.records import (
@@ -228,6 +231,67 @@ def test_what_a_model_cannot_do_fails_the_trial_as_data(job, warm, values, words
     ended = outcome(list(run(changed(job, **values), warm, Control())))
     assert (ended.state, ended.reason) == ("failed", "data")
     assert words in ended.message
+
+
+# --- a full disk -------------------------------------------------------------------------------------
+
+
+def test_a_trial_whose_model_finds_no_space_is_complete_without_its_weights(job, warm, tmp_path):
+    with small_disk(tmp_path, kilobytes=64) as disk:
+        events = list(run(replace(job, folder=str(disk / "trial")), warm, Control()))
+        ended = outcome(events)
+        assert (ended.state, ended.model_folder) == ("complete", None)
+        (incident,) = of(Incident, events)
+        assert incident.kind == "disk"
+        assert "without its weights" in incident.message and "No space left" in incident.message
+        assert list((disk / "trial").iterdir()) == []
+
+
+def test_checkpoints_that_find_no_space_are_told_once_and_training_goes_on(job, warm, tmp_path):
+    whole = of(EpochRecord, run(replace(job, folder=job.folder + "-whole"), warm, Control()))
+    with small_disk(tmp_path, kilobytes=64) as disk:
+        squeezed = replace(job, folder=str(disk / "trial"), keep=False, checkpoint_seconds=0.0)
+        events = list(run(squeezed, warm, Control()))
+        assert outcome(events).state == "complete"
+        assert [incident.kind for incident in of(Incident, events)] == ["disk"]
+        assert list((disk / "trial" / "checkpoints").iterdir()) == []
+    assert [record.metrics for record in of(EpochRecord, events)] == [record.metrics for record in whole]
+
+
+def test_checkpoints_are_written_again_once_there_is_space(job, warm, tmp_path):
+    with small_disk(tmp_path, kilobytes=4096) as disk:
+        ballast = fill(disk)
+        trial = run(replace(job, folder=str(disk / "trial"), checkpoint_seconds=0.0), warm, Control())
+        for event in trial:
+            if isinstance(event, EpochRecord) and event.epoch == 2:
+                break
+            if isinstance(event, Incident):
+                assert not list(disk.glob("trial/checkpoints/0*"))
+                ballast.unlink()
+        assert list(disk.glob("trial/checkpoints/0*"))
+
+
+def test_an_interruption_on_a_full_disk_says_that_there_is_no_checkpoint(job, warm, tmp_path):
+    with small_disk(tmp_path, kilobytes=64) as disk:
+        events = interrupt_after(replace(job, folder=str(disk / "trial")), warm, 5)
+    assert outcome(events).state == "waiting"
+    assert "could not be written" in outcome(events).message
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "cache"), "waiting", "disk"),
+        (RuntimeError("No space left on device (os error 28)"), "waiting", "disk"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "cache"), "failed", "disk"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES), "cache"), "failed", "crashed"),
+    ],
+)
+def test_a_trial_that_meets_a_full_disk_waits_and_one_on_a_broken_disk_fails(job, error, state, reason):
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 5, error)
+    ended = outcome(list(run(job, warm, Control())))
+    assert (ended.state, ended.reason) == (state, reason)
 
 
 # --- memory ------------------------------------------------------------------------------------------
