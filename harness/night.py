@@ -104,7 +104,7 @@ class Night:
             data=self.spec.data.model_dump(mode="json"),
             seed=self.spec.seeds[0],
             models=self.spec.models(),
-            max_lengths=self.spec.max_lengths(),
+            demands=self.spec.demands(),
             metrics=[objective.metric for objective in self.spec.objectives],
             with_texts=self.spec.store_texts,
         )

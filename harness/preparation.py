@@ -20,8 +20,9 @@ import harness.metrics as metrics
 from harness.architectures import architecture_of, layer_count, max_positions
 from harness.builtin.tiny import resolve_model
 from harness.encoder import weights_hash
-from harness.errors import DataError, SpecError, UnavailableError
-from harness.records import ModelSummary, Prepared, PrepareJob, SplitSummary
+from harness.errors import DataError, SpecError, TrialFailure, UnavailableError
+from harness.freezing import parse as parse_freeze
+from harness.records import Demand, ModelSummary, Prepared, PrepareJob, SplitSummary
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 from harness.tasks.base import Examples, Task
@@ -31,15 +32,16 @@ def prepare(job: PrepareJob) -> Prepared:
     """Check everything that a study needs.
 
     Raises:
-        SpecError: a metric that the task does not have, an unsupported model, a max_length beyond a model's limit.
+        SpecError: a metric that the task does not have, an unsupported model, a max_length or a number of layers
+            beyond what a model has.
         DataError: rows, labels or sizes that cannot be used, or a damaged model folder.
-        UnavailableError: the Hub is needed and cannot be reached.
+        UnavailableError: the Hub is needed and cannot be reached, or this device cannot do what is asked.
     """
     task = tasks.load(job.task)
     check_metrics(job.metrics, task)
     configs = {name: read_config(name) for name in dict.fromkeys(job.models)}
-    for name, config in configs.items():
-        check_lengths(name, config, job.max_lengths)
+    for demand in job.demands:
+        check_demand(demand, configs[demand.model])
     splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
     models = tuple(summarise_model(name, configs[name], task, len(splits.label_names)) for name in configs)
     return Prepared(
@@ -62,12 +64,20 @@ def check_metrics(asked: Sequence[str], task: Task) -> None:
             raise SpecError(f"metric {name!r} is none of {task.name}; it has {', '.join(known)}")
 
 
-def check_lengths(name: str, config: Any, max_lengths: Sequence[int]) -> None:
-    """Refuse a max_length beyond what a model can take."""
-    limit = max_positions(config)
-    longest = max(max_lengths, default=0)
-    if longest > limit:
-        raise SpecError(f"max_length {longest} is more than model {name!r} can take; at most {limit}")
+def check_demand(demand: Demand, config: Any) -> None:
+    """Refuse what a model or this device cannot do: too long a text, too many layers, an unknown number format."""
+    limit, layers = max_positions(config), layer_count(config)
+    if demand.max_length > limit:
+        raise SpecError(f"max_length {demand.max_length} is more than model {demand.model!r} can take; at most {limit}")
+    if (top := parse_freeze(demand.freeze).top) > layers:
+        raise SpecError(
+            f"freeze: {demand.freeze} asks for {top} layers, but model {demand.model!r} has {layers}; "
+            f"name at most top-{layers} where trials may have this model"
+        )
+    try:
+        devices.resolve_dtype(demand.dtype, devices.pick())
+    except TrialFailure as failure:
+        raise UnavailableError(str(failure)) from None
 
 
 # --- data -------------------------------------------------------------------------------------------

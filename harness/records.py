@@ -355,15 +355,24 @@ class TrialOutcome:
 # --- jobs (coordinator -> worker) --------------------------------------------------------------------
 
 
+class Demand(NamedTuple):
+    """What one trial asks that its model or the device may be unable to do."""
+
+    model: str
+    max_length: int
+    freeze: str
+    dtype: str
+
+
 @dataclass(frozen=True, slots=True)
 class PrepareJob:
-    """Load and check everything a study needs, before any training: data, every model, every length."""
+    """Load and check everything a study needs, before any training: data, every model, every demand."""
 
     task: str
     data: Mapping[str, Any]
     seed: int
     models: Sequence[str]
-    max_lengths: Sequence[int]
+    demands: Sequence[Demand]
     metrics: Sequence[str]
     with_texts: bool
 
@@ -380,12 +389,30 @@ class AuditJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """What trials of a study take from each other's work.
+
+    Attributes:
+        folder: of the cache; None where every trial works everything out itself.
+        budget: bytes of the cache on disk at most.
+        freezes: every value of `freeze` in the study: one pass through a frozen prefix serves them all.
+        exact: batches in the plain Trainer's random order, not of rows of about equal length.
+    """
+
+    folder: str | None = None
+    budget: int = 0
+    freezes: tuple[str, ...] = ()
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrialJob:
     """One harness trial: a configuration, a seed, a fold.
 
     Attributes:
         folder: the trial's own folder (checkpoints, kept model), made by the worker.
         keep_better_than: write the best weights only if the objective beats this; None always writes.
+        sharing: what may be taken from other trials' work.
     """
 
     trial: int
@@ -400,6 +427,7 @@ class TrialJob:
     keep: bool
     keep_better_than: float | None = None
     checkpoint_seconds: float = 300.0
+    sharing: Sharing = Sharing()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from harness.spec import DataSpec
 
+EMPTY_GROUP = "(empty)"  # in the record "" stands for all rows together
+
 
 @dataclass
 class BadRows:
@@ -94,12 +96,12 @@ def read_texts(table: pa.Table, column: str, key: str, bad: BadRows) -> list[str
 
 
 def read_groups(table: pa.Table, column: str, bad: BadRows) -> list[str]:
-    """The group name of each row; a missing one is a bad row."""
+    """The group name of each row; a missing one is a bad row, an empty one has a name that no record confuses."""
     values = column_values(table, column, "groups", bad.split)
     for row, value in enumerate(values):
-        if value is None or value == "":
+        if value is None:
             bad.add(row, "missing group", column, value)
-    return [str(value) for value in values]
+    return [str(value) or EMPTY_GROUP for value in values]
 
 
 def label_name(value: Any) -> str | None:

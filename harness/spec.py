@@ -20,7 +20,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from harness.errors import SpecError
-from harness.records import Objective, TrialConfig, fingerprint
+from harness.records import Demand, Objective, TrialConfig, fingerprint
 from harness.study_file.cross_checks import study_faults
 from harness.study_file.explanations import explain, keys_at
 from harness.study_file.overrides import apply
@@ -129,13 +129,20 @@ class StudySpec(Section):
 
     def _used(self, name: str) -> list[Any]:
         """Every value that a trial of this study may have for a word or number; of a continuous range both ends."""
-        found = [getattr(config, name) for config in self.explicit()]
+        found = [getattr(config, name) for config in self._written_out()]
         if self.search:
-            dimension = self.search.get(name)
-            found += [getattr(self.complete({}), name)] if dimension is None else listed_values(dimension)
-        if self.confirm is not None and self.confirm.baseline is not None:
-            found.append(getattr(self.complete(self.confirm.baseline), name))
+            found += self._searched(name)
         return list(dict.fromkeys(found))
+
+    def _written_out(self) -> list[TrialConfig]:
+        """The explicit configurations, and the baseline where there is one."""
+        baseline = None if self.confirm is None else self.confirm.baseline
+        return self.explicit() + ([] if baseline is None else [self.complete(baseline)])
+
+    def _searched(self, name: str) -> list[Any]:
+        """The values that the search may give to a word or number, or the one that it leaves alone."""
+        dimension = self.search.get(name)
+        return [getattr(self.complete({}), name)] if dimension is None else list(listed_values(dimension))
 
     def models(self) -> tuple[str, ...]:
         """Every model that a trial may use, in order of appearance."""
@@ -146,6 +153,15 @@ class StudySpec(Section):
         lengths = sorted({math.ceil(length) for length in self._used("max_length")})
         stride = max(1, math.ceil(len(lengths) / 16))
         return tuple(sorted({*lengths[::stride], lengths[-1]}))
+
+    def demands(self) -> tuple[Demand, ...]:
+        """What its trials may ask of a model and the device, each combination once; of searched lengths the longest."""
+        found = [Demand(c.model, c.max_length, c.freeze, c.dtype) for c in self._written_out()]
+        if self.search:
+            longest = math.ceil(max(self._searched("max_length")))
+            words = itertools.product(self._searched("model"), self._searched("freeze"), self._searched("dtype"))
+            found += [Demand(model, longest, freeze, dtype) for model, freeze, dtype in words]
+        return tuple(dict.fromkeys(found))
 
     def content(self) -> dict[str, Any]:
         """Everything as plain JSON values, defaults included, however it was written."""

@@ -32,7 +32,7 @@ def job(**data: object) -> PrepareJob:
         data={"path": "builtin:reviews", "rows": 60, "validation": 20, **data},
         seed=1,
         models=["builtin:tiny"],
-        max_lengths=[16],
+        demands=[],
         metrics=["loss"],
         with_texts=False,
     )

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_models
+import torch
 
 from harness import environment
 from harness.builtin.tiny import folder
 from harness.data import load
 from harness.errors import DataError, SpecError, UnavailableError
 from harness.preparation import device_facts, prepare
-from harness.records import Prepared, PrepareJob
+from harness.records import Demand, Prepared, PrepareJob
 from harness.spec import DataSpec
 from harness.tasks.sequence_classification import SequenceClassification
 
@@ -20,7 +22,7 @@ DATA = {"path": "builtin:reviews", "rows": 300, "train": 100, "validation": 50, 
 
 
 def prepared(**changes: Any) -> Prepared:
-    job = {"models": ["builtin:tiny"], "max_lengths": [64], "metrics": ["loss", "f1", "train_seconds"], **changes}
+    job = {"models": ["builtin:tiny"], "demands": [], "metrics": ["loss", "f1", "train_seconds"], **changes}
     return prepare(
         PrepareJob(**{"task": "sequence-classification", "data": DATA, "seed": 1, "with_texts": True, **job})
     )
@@ -65,9 +67,30 @@ def test_other_weights_have_another_hash(tmp_path: Path):
     assert first.weights_hash != second.weights_hash
 
 
+def demand(**values: Any) -> Demand:
+    return Demand(**{"model": "builtin:tiny", "max_length": 256, "freeze": "top-4", "dtype": "auto", **values})
+
+
+def test_what_model_and_device_can_just_do_is_accepted():
+    assert prepared(demands=[demand(), demand(freeze="gradual", dtype="bf16")]).models
+
+
 def test_a_max_length_beyond_the_model_is_refused():
     with pytest.raises(SpecError, match="max_length 512 is more than model 'builtin:tiny' can take; at most 256"):
-        prepared(max_lengths=[64, 512])
+        prepared(demands=[demand(), demand(max_length=512)])
+
+
+def test_more_layers_than_one_of_the_models_has_are_refused_naming_both(tmp_path: Path):
+    small = small_models.model_folder(tmp_path, "bert")  # three layers
+    message = rf"freeze: top-4 asks for 4 layers, but model '{small}' has 3; name at most top-3"
+    with pytest.raises(SpecError, match=message):
+        prepared(models=["builtin:tiny", small], demands=[demand(), demand(model=small, max_length=16)])
+
+
+def test_half_precision_is_refused_on_a_cpu_before_any_training(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("harness.devices.pick", lambda: torch.device("cpu"))
+    with pytest.raises(UnavailableError, match="dtype: fp16 needs a CUDA device.*use bf16, fp32 or auto"):
+        prepared(demands=[demand(dtype="fp16")])
 
 
 def test_a_metric_of_another_task_is_refused_with_the_known_ones():

@@ -135,3 +135,7 @@ def test_pairs_and_groups_are_read_and_checked_too():
         read({**columns, "other": ["x", "", "z"]}, text_pair="other")
     with pytest.raises(DataError, match="missing group"):
         read({**columns, "language": ["de", None, "de"]}, groups="language")
+
+
+def test_an_empty_group_has_a_name_since_the_empty_one_means_all_rows():
+    assert read({**GOOD, "language": ["de", "", "de"]}, groups="language").groups == ["de", "(empty)", "de"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import harness.reference as reference
 from harness.errors import SpecError
-from harness.records import Objective, TrialConfig, hyperparameters
+from harness.records import Demand, Objective, TrialConfig, hyperparameters
 from harness.spec import (
     Choice,
     DataSpec,
@@ -144,6 +144,16 @@ def test_models_and_lengths_are_those_that_a_trial_can_have() -> None:
     found = spec("search.model=[a, b]", "configurations.0.max_length=100")
     assert found.models() == ("builtin:tiny", "a", "b")
     assert found.max_lengths() == (64, 100)
+
+
+def test_demands_are_the_combinations_that_a_trial_can_have() -> None:
+    overrides = ["search.model=[a, b]", "search.freeze=[head, top-2]", "fixed.max_length=null", "fixed.dtype=bf16"]
+    overrides += ["search.max_length={low: 16, high: 96}", "configurations=[{max_length: 300, dtype: fp16}]"]
+    explicit, *searched = spec(*overrides).demands()
+    assert explicit == Demand("builtin:tiny", 300, "none", "fp16")
+    assert set(searched) == {Demand(model, 96, freeze, "bf16") for model in "ab" for freeze in ("head", "top-2")}
+    with_baseline = spec("confirm={baseline: {model: b, freeze: head}}").demands()
+    assert ("b", "head") in {(demand.model, demand.freeze) for demand in with_baseline}
 
 
 def test_a_wide_range_of_lengths_is_represented_by_a_few_with_both_ends() -> None:
