@@ -9,6 +9,7 @@ import torch
 from harness.errors import TrialFailure
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NARROW = 192  # measured on two CPU cores: benchmarks/LOG.md
 _FAST_BF16_ON_CPU = ("avx512_bf16", "amx_bf16")
 
 
@@ -54,6 +55,17 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done what was asked of it; the CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def threads_for(width: int, vectors: bool, available: int) -> int:
+    """CPU threads that pay for a model: a second one only waits for the first where the products are small.
+
+    Args:
+        width: of the model's states.
+        vectors: whether every epoch starts from one vector for each row, above the layers.
+        available: threads of this process.
+    """
+    return 1 if vectors or width <= NARROW else available
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.batches import TokenTable
+from harness.batches import Table, TokenTable
 from harness.devices import autocast
 from harness.encoder import Encoder
 from harness.metrics import evaluate
@@ -22,14 +22,23 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Split:
-    """One split, ready: as read, as encoded, and on the device."""
+    """One split, ready: as read, as encoded, on the device, and as far as frozen prefixes have brought it.
+
+    Attributes:
+        states: cut -> the features as they are there.
+    """
 
     examples: Examples
     features: Features
     table: TokenTable
+    states: Mapping[int, Table] = field(default_factory=dict)
+
+    def at(self, cut: int | None) -> Table:
+        """The features at a cut; as tokens for None."""
+        return self.table if cut is None else self.states[cut]
 
 
-def predict(encoder: Encoder, table: TokenTable, dtype: str, places: int) -> Logits:
+def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
     """Logits of every feature in eval mode, shape (features, ...), float32.
 
     The batches are sorted by length and depend on the split and `places` alone, so equal weights give

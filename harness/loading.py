@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from harness.data import Splits
-from harness.devices import name, resolve_dtype
+from harness.devices import name, resolve_dtype, threads_for
 from harness.encoder import Encoder
-from harness.records import TrialConfig, TrialFacts, TrialJob
+from harness.hub import Located
+from harness.prefix import Recipe
+from harness.profiling import layer_shape
+from harness.records import Incident, Progress, TrialConfig, TrialFacts, TrialJob
+from harness.sharing import Rows, Shared, share
 from harness.tasks import base as tasks
 from harness.tasks.base import Task
 from harness.training_plan import Plan
-from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows, revision_of
+from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
+BATCHES = {False: "batches of rows of about equal length, shuffled", True: "batches in the plain Trainer's order"}
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
 
@@ -26,6 +31,7 @@ class Loaded:
     """What the warm state gave for this trial; `identity` is what a checkpoint has to agree with."""
 
     task: Task
+    model: Located
     encoder: Encoder
     splits: Splits
     train: Encoded
@@ -39,13 +45,14 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
     began = time.perf_counter()
     task = tasks.load(job.task)
     splits = warm.splits(job, task)
-    encoder = warm.encoder(task, job.config, len(splits.label_names))
+    model = warm.located(job)
+    encoder = warm.encoder(task, model.path, job.config, len(splits.label_names))
     loaded = time.perf_counter()
     seconds["load"] += loaded - began
     source = f"{splits.fingerprint}/{job.fold}"
-    all_rows = warm.encoded(task, job.config, "train", splits.train, source)
+    all_rows = warm.encoded(task, model.path, job.config.max_length, "train", splits.train, source)
     train = first_rows(all_rows, job.config.train)
-    validation = warm.encoded(task, job.config, "validation", splits.validation, source)
+    validation = warm.encoded(task, model.path, job.config.max_length, "validation", splits.validation, source)
     probe = probe_rows(train, len(splits.validation), job.data_seed)
     seconds["tokenise"] += time.perf_counter() - loaded
     identity = {
@@ -55,10 +62,25 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
         "data": splits.fingerprint,
         "weights": encoder.weights_hash,
     }
-    return Loaded(task, encoder, splits, train, probe, validation, identity)
+    return Loaded(task, model, encoder, splits, train, probe, validation, identity)
 
 
-def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int) -> Plan:
+def take_shared(
+    job: TrialJob, warm: Warm, loaded: Loaded, config: TrialConfig, halvings: int
+) -> Generator[Progress | Incident, None, Shared]:
+    """What the trial may take from others' work; and the threads that its training will use from now on."""
+    encoder, sharing = loaded.encoder, job.sharing
+    torch.set_num_threads(warm.threads)
+    places = EVALUATION_PLACES[encoder.device.type] >> halvings
+    recipe = Recipe(encoder, resolve_dtype(config.dtype, encoder.device), places)
+    rows = Rows(loaded.train.features, loaded.probe.features, loaded.validation.features)
+    shared = yield from share(sharing, warm.cache(sharing), recipe, config, rows, job.seed)
+    vectors = bool(shared.cuts) and min(shared.cuts.values()) >= encoder.layers and len(shared.cuts) == config.epochs
+    torch.set_num_threads(threads_for(layer_shape(encoder.config).width, vectors, warm.threads))
+    return shared
+
+
+def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int, shared: Shared) -> Plan:
     """What the loop will do.
 
     Args:
@@ -66,6 +88,7 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int)
         loaded: what `load` gave.
         config: what will be done: the job's, or with smaller batches.
         halvings: how often memory ran out; evaluation batches shrink with it.
+        shared: what `take_shared` gave.
     """
     device = loaded.encoder.device
     return Plan(
@@ -73,17 +96,18 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int)
         encoder=loaded.encoder,
         config=config,
         seed=job.seed,
-        train=on_device(loaded.train, device),
-        probe=on_device(loaded.probe, device),
-        validation=on_device(loaded.validation, device),
+        train=replace(on_device(loaded.train, device), states=shared.train),
+        probe=replace(on_device(loaded.probe, device), states=shared.probe),
+        validation=replace(on_device(loaded.validation, device), states=shared.validation),
         objective=job.objective,
         positive=loaded.splits.positive,
         dtype=resolve_dtype(config.dtype, device),
         evaluation_places=EVALUATION_PLACES[device.type] >> halvings,
+        exact=job.sharing.exact,
     )
 
 
-def facts_of(plan: Plan, loaded: Loaded) -> TrialFacts:
+def facts_of(plan: Plan, loaded: Loaded, shared: Shared) -> TrialFacts:
     """What is really run, for the record."""
     encoder, config = plan.encoder, plan.config
     trained = set(encoder.trained_names(config.freeze, config.epochs))
@@ -97,7 +121,7 @@ def facts_of(plan: Plan, loaded: Loaded) -> TrialFacts:
         train_rows=len(loaded.train.examples),
         validation_rows=len(loaded.validation.examples),
         data_fingerprint=loaded.splits.fingerprint,
-        model_revision=revision_of(encoder),
+        model_revision=loaded.model.commit,
         weights_hash=encoder.weights_hash,
         total_parameters=encoder.count({p.name for p in encoder.parameters}),
         trainable_parameters=encoder.count(trained),
@@ -105,5 +129,5 @@ def facts_of(plan: Plan, loaded: Loaded) -> TrialFacts:
             "train": loaded.train.features.truncated_examples,
             "validation": loaded.validation.features.truncated_examples,
         },
-        notes=encoder.notes,
+        notes=(*encoder.notes, *([shared.note] if shared.note else []), BATCHES[plan.exact]),
     )

@@ -166,7 +166,11 @@ def layer_shape(config: Any) -> LayerShape:
 
 
 def training_flops(
-    config: Any, parameters: Sequence[ParameterInfo], trained: frozenset[str] | set[str], lengths: IntArray
+    config: Any,
+    parameters: Sequence[ParameterInfo],
+    trained: frozenset[str] | set[str],
+    lengths: IntArray,
+    spared: int = 0,
 ) -> float:
     """Floating-point operations of one training pass over rows of these lengths (real tokens, padding is waste).
 
@@ -180,6 +184,7 @@ def training_flops(
         parameters: every parameter of the model.
         trained: names of those that train.
         lengths: real tokens of each row, shape (rows,).
+        spared: layers from below that can be frozen and did not run, because their output was there.
     """
     shape = layer_shape(config)
     tokens, squares = float(lengths.sum()), float(np.square(lengths).sum())
@@ -197,4 +202,5 @@ def training_flops(
     backward = reached * (2.0 * products + 2.0 * attention)
     if reached and not trained_below:
         backward -= 2.0 * 3.0 * shape.width**2 * tokens  # query, key and value of the lowest layer
-    return layers * (products + attention) + backward
+    run = layers - spared * layers // layer_count(config)
+    return run * (products + attention) + backward

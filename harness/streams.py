@@ -12,6 +12,8 @@ import numpy as np
 
 from harness.tasks.base import IntArray
 
+BATCHES_A_POOL = 50  # as many as the plain Trainer's group_by_length takes
+
 
 def derive(seed: int, purpose: str, index: int = 0) -> int:
     """A 63-bit seed that depends on the three arguments alone."""
@@ -25,5 +27,28 @@ def permutation(rows: int, seed: int, purpose: str, index: int = 0) -> IntArray:
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> IntArray:
-    """The order in which a trial sees its training rows in one epoch (from 1)."""
+    """A random order of the training rows for one epoch (from 1), as the plain Trainer's."""
     return permutation(rows, seed, "order", epoch)
+
+
+def bucketed_order(lengths: IntArray, seed: int, epoch: int, size: int) -> IntArray:
+    """A random order in which every `size` rows that follow each other have about the same length.
+
+    The random order of `epoch_order` is cut into pools of 50 batches; each pool is sorted by length and cut
+    into batches; whole batches are then shuffled, because batches sorted by length would make training see
+    long and short texts in waves. What is left over comes last.
+
+    Args:
+        lengths: tokens of each row, shape (rows,).
+        seed: of the trial.
+        epoch: counted from 1.
+        size: rows of one optimiser step.
+    """
+    order = epoch_order(len(lengths), seed, epoch)
+    pool = size * BATCHES_A_POOL
+    parts = [order[start : start + pool] for start in range(0, len(order), pool)]
+    order = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
+    whole = len(order) // size
+    batches = order[: whole * size].reshape(whole, size)
+    mixed = batches[permutation(whole, seed, "batches", epoch)]
+    return np.concatenate([mixed.ravel(), order[whole * size :]])

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from harness.batches import Batch
+from harness.batches import Batch, Table
 from harness.devices import autocast
 from harness.divergence import Watch, refuse_non_finite
 from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
@@ -21,7 +21,7 @@ from harness.metrics import direction
 from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
 from harness.records import EpochRecord, MetricValue, Objective, Progress, SpeedWindow, TrialConfig
-from harness.streams import derive, epoch_order
+from harness.streams import derive
 from harness.tasks.base import IntArray
 from harness.training_plan import Best, Plan, Running, State, Weighing, finished, weighing
 
@@ -62,7 +62,7 @@ def _open_epoch(plan: Plan, epoch: int) -> Running:
 def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing) -> Iterator[Progress | EpochRecord]:
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
-    order = epoch_order(len(plan.train.features), plan.seed, running.epoch)
+    order, table = plan.order(running.epoch), plan.train.at(plan.cut(running.epoch))
     plan.encoder.training_mode(config.frozen_mode)
     watch = Watch(plan.encoder.device, running.epoch, running.step, gradients=plan.dtype != "fp16")
     first = running.epoch == 1 or running.step > 0
@@ -71,7 +71,7 @@ def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing
     while running.step < plan.steps_per_epoch:
         rows = order[running.step * size : (running.step + 1) * size]
         step = (running.epoch - 1) * plan.steps_per_epoch + running.step
-        tokens, padded = _optimiser_step(plan, state, running, rows, step, weights, watch)
+        tokens, padded = _optimiser_step(plan, state, running, table, rows, step, weights, watch)
         running.step += 1
         clock.step(len(rows), tokens, padded)
         left = time.perf_counter()
@@ -96,6 +96,7 @@ def _optimiser_step(
     plan: Plan,
     state: State,
     running: Running,
+    table: Table,
     rows: IntArray,
     step: int,
     weights: Weighing,
@@ -113,7 +114,7 @@ def _optimiser_step(
     tokens = padded = 0
     for start in range(0, len(rows), config.batch_size):
         micro = rows[start : start + config.batch_size]
-        batch = plan.train.table.batch(micro)
+        batch = table.batch(micro)
         share = float(weights.rows[micro].sum() / mass)  # accumulated batches weigh as one large batch does
         part = _loss(plan, running, batch, weights.classes) * share
         torch.autograd.backward(state.scaler.scale(part))
@@ -157,12 +158,13 @@ def _rate(plan: Plan, step: int) -> float:
 def _evaluate(plan: Plan, running: Running) -> tuple[EpochRecord, Logits]:
     """Metrics of the training pass, of the probe and of the validation rows."""
     began = time.perf_counter()
+    cut = plan.cut(running.epoch)
     passed = running.logits.cpu().numpy()
     metrics = list(_pass_metrics(plan, passed))
-    probe = predict(plan.encoder, plan.probe.table, plan.dtype, plan.evaluation_places)
+    probe = predict(plan.encoder, plan.probe.at(cut), plan.dtype, plan.evaluation_places)
     metrics += measure(plan.task, plan.probe, probe, "probe", plan.positive)
     validation_began = time.perf_counter()
-    validation = predict(plan.encoder, plan.validation.table, plan.dtype, plan.evaluation_places)
+    validation = predict(plan.encoder, plan.validation.at(cut), plan.dtype, plan.evaluation_places)
     validation_seconds = time.perf_counter() - validation_began
     metrics += measure(plan.task, plan.validation, validation, "validation", plan.positive, groups=True)
     refuse_non_finite(metrics, running.epoch)
@@ -177,7 +179,7 @@ def _evaluate(plan: Plan, running: Running) -> tuple[EpochRecord, Logits]:
         validation_seconds=validation_seconds,
         evaluated_samples=len(plan.validation.examples),
         windows=running.windows,
-        flops=_flops(plan),
+        flops=_flops(plan, cut),
         margins=gold_margins(passed, plan.train.features.labels),
     )
     return record, validation
@@ -190,9 +192,11 @@ def _pass_metrics(plan: Plan, logits: Logits) -> Iterator[MetricValue]:
     yield MetricValue("train", "accuracy", float((logits.argmax(axis=1) == labels).mean()))
 
 
-def _flops(plan: Plan) -> float:
+def _flops(plan: Plan, cut: int | None) -> float:
     trained = {name for name, parameter in plan.encoder.model.named_parameters() if parameter.requires_grad}
-    return training_flops(plan.encoder.config, plan.encoder.parameters, trained, plan.train.table.lengths)
+    spared = 0 if cut is None else min(cut, plan.encoder.layers)
+    lengths = plan.train.features.lengths
+    return training_flops(plan.encoder.config, plan.encoder.parameters, trained, lengths, spared)
 
 
 def _keep_best(plan: Plan, state: State) -> None:

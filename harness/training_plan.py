@@ -15,7 +15,8 @@ from harness.evaluation import Split
 from harness.metrics import costs
 from harness.optimization import adamw, parameter_groups
 from harness.records import EpochRecord, Objective, SpeedWindow, TrialConfig
-from harness.tasks.base import Task
+from harness.streams import bucketed_order, epoch_order
+from harness.tasks.base import IntArray, Task
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Plan:
         probe: fixed training rows that are evaluated as validation rows are.
         positive: class id of binary F1, precision and recall; None beyond two classes.
         evaluation_places: padded tokens of an evaluation batch at most.
+        exact: batches in the plain Trainer's random order, instead of batches of rows of about equal length.
     """
 
     task: Task
@@ -40,6 +42,18 @@ class Plan:
     positive: int | None
     dtype: str
     evaluation_places: int
+    exact: bool = False
+
+    def order(self, epoch: int) -> IntArray:
+        """The order in which an epoch takes the training features, (features,)."""
+        if self.exact:
+            return epoch_order(len(self.train.features), self.seed, epoch)
+        return bucketed_order(self.train.features.lengths, self.seed, epoch, self.config.effective_batch_size)
+
+    def cut(self, epoch: int) -> int | None:
+        """The cut from which an epoch runs (`freezing.cut`); None where the whole model does."""
+        cut = self.encoder.cut(self.config.freeze, epoch, self.config.epochs)
+        return cut if cut in self.train.states else None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -22,7 +22,7 @@ import harness.kept_models as kept_models
 import harness.model_card as model_card
 import harness.snapshots as snapshots
 from harness.errors import HarnessError, StorageError, TrialFailure
-from harness.loading import Loaded, facts_of, load, make_plan
+from harness.loading import Loaded, facts_of, load, make_plan, take_shared
 from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
 from harness.training import train
 from harness.training_plan import Plan, State, finished, prepare
@@ -33,7 +33,7 @@ __all__ = ["Control", "Warm", "run"]
 Event = TrialFacts | Progress | EpochRecord | Incident | TrialOutcome
 
 PROGRESS_SECONDS = 1.0
-_PHASES = ("load", "tokenise", "save", "before")  # "before": all seconds before an interruption
+_PHASES = ("load", "tokenise", "share", "save", "before")  # "before": all seconds before an interruption
 
 
 @dataclass
@@ -108,7 +108,10 @@ def _ended_by(attempt: Attempt, error: Exception) -> TrialOutcome:
 def _failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
     shown = "".join(traceback.format_exception(error)) if reason == "crashed" else ""
     message = str(error) if isinstance(error, TrialFailure | HarnessError) else f"{type(error).__name__}: {error}"
-    seconds = {"total": attempt.total(), **{name: attempt.seconds[name] for name in ("load", "tokenise", "save")}}
+    seconds = {
+        "total": attempt.total(),
+        **{name: attempt.seconds[name] for name in ("load", "tokenise", "share", "save")},
+    }
     return TrialOutcome("failed", reason, message, shown, seconds=seconds)
 
 
@@ -172,8 +175,11 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     yield from found.incidents
     if found.snapshot is not None:
         _take_over(attempt, found.snapshot)
-    plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings)
-    facts = facts_of(plan, loaded)
+    began = time.perf_counter()
+    shared = yield from take_shared(attempt.job, attempt.warm, loaded, attempt.config, attempt.halvings)
+    attempt.spend("share", began)
+    plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings, shared)
+    facts = facts_of(plan, loaded, shared)
     yield facts
     state = prepare(plan)
     if found.snapshot is not None:
@@ -190,6 +196,7 @@ def _once(attempt: Attempt) -> Iterator[Event]:
         stopped_early=state.stopped,
         seconds=_seconds(attempt, state),
         model_folder=model_folder,
+        shared_work=shared.record(state.records),
     )
 
 
@@ -259,7 +266,7 @@ def _keep(
     choice = model_card.EpochChoice(state.best.epoch, plan.selection.metric)
     card = model_card.render(job, facts, state.records, choice, names)
     plan.encoder.assign(state.best.tensors)
-    tokenizer = attempt.warm.tokenizer(job.config.model)
+    tokenizer = attempt.warm.tokenizer(loaded.model.path)
     try:
         kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)
     except StorageError as error:
@@ -275,6 +282,7 @@ def _seconds(attempt: Attempt, state: State) -> dict[str, float]:
     return {
         "load": attempt.seconds["load"],
         "tokenise": attempt.seconds["tokenise"],
+        "share": attempt.seconds["share"],
         "train": sum(record.train_seconds for record in records) + (running.seconds if running else 0.0),
         "evaluate": sum(record.evaluate_seconds for record in records),
         "save": attempt.seconds["save"] + sum(record.save_seconds for record in records),

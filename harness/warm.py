@@ -13,13 +13,14 @@ import transformers
 
 from harness.architectures import max_positions
 from harness.batches import TokenTable
-from harness.builtin.tiny import resolve_model
+from harness.cache import Cache
 from harness.data import Splits, fold, load
 from harness.devices import pick
 from harness.encoder import Encoder
 from harness.errors import TrialFailure
 from harness.evaluation import Split
-from harness.records import TrialConfig, TrialJob, canonical_json
+from harness.hub import Located, locate
+from harness.records import Sharing, TrialConfig, TrialJob, canonical_json
 from harness.spec import DataSpec
 from harness.streams import permutation
 from harness.tasks.base import Examples, Features, IntArray, Task
@@ -58,14 +59,21 @@ class Encoded(NamedTuple):
 
 
 class Warm:
-    """The warm state of one process: what one trial has loaded, the next one need not."""
+    """The warm state of one process: what one trial has loaded, the next one need not.
+
+    Attributes:
+        threads: CPU threads that this process may use.
+    """
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device or pick()
         self._splits: Shelf[Splits] = Shelf(2)
         self._encoded: Shelf[Encoded] = Shelf(8)
+        self._located: Shelf[Located] = Shelf(16)
         self._tokenizers: Shelf[Any] = Shelf(4)
         self._encoders: Shelf[Encoder] = Shelf(1)
+        self._caches: Shelf[Cache] = Shelf(1)
+        self.threads = torch.get_num_threads()
 
     def splits(self, job: TrialJob, task: Task) -> Splits:
         """The job's data, of its fold where it has one."""
@@ -78,24 +86,27 @@ class Warm:
             raise TrialFailure("data", f"fold {job.fold} was asked for, but data.folds is not set")
         return fold(splits, job.fold, spec.folds, job.data_seed)
 
-    def tokenizer(self, model: str) -> Any:
-        """The model's own tokeniser."""
-        path = resolve_model(model)
+    def located(self, job: TrialJob) -> Located:
+        """Where the files of the job's model are, at the commit that the preparation found."""
+        key = (job.config.model, job.revision)
+        return self._located.get(key, lambda: locate(*key))
+
+    def tokenizer(self, path: str) -> Any:
+        """The tokeniser of the model in that folder."""
         return self._tokenizers.get(
             path, lambda: transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         )
 
-    def encoder(self, task: Task, config: TrialConfig, num_labels: int) -> Encoder:
-        """The model with a head for so many labels; `Encoder.reset` sets it back.
+    def encoder(self, task: Task, path: str, config: TrialConfig, num_labels: int) -> Encoder:
+        """The model in that folder with a head for so many labels; `Encoder.reset` sets it back.
 
         Raises:
             TrialFailure: data, when max_length is more than the model can take.
         """
-        path = resolve_model(config.model)
         key = (task.name, path, num_labels, config.dropout)
 
         def make() -> Encoder:
-            model = task.model(path, num_labels, dropout=config.dropout, revision=None)
+            model = task.model(path, num_labels, dropout=config.dropout)
             return Encoder(model, self.device)
 
         encoder = self._encoders.get(key, make)
@@ -105,12 +116,17 @@ class Warm:
             raise TrialFailure("data", words)
         return encoder
 
-    def encoded(self, task: Task, config: TrialConfig, name: str, examples: Examples, identity: str) -> Encoded:
-        """All rows of a split, tokenised once for each model and max_length."""
-        key = (task.name, identity, name, resolve_model(config.model), config.max_length)
+    def encoded(self, task: Task, path: str, max_length: int, name: str, examples: Examples, identity: str) -> Encoded:
+        """All rows of a split, tokenised once for each model's folder and max_length."""
+        key = (task.name, identity, name, path, max_length)
         return self._encoded.get(
-            key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(config.model), config.max_length))
+            key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(path), max_length))
         )
+
+    def cache(self, sharing: Sharing) -> Cache:
+        """Where states of frozen prefixes are kept."""
+        folder = sharing.folder or ""
+        return self._caches.get((folder, sharing.budget), lambda: Cache(Path(folder), sharing.budget))
 
     def forget(self) -> None:
         """Drop models and features, after memory ran out."""
@@ -121,12 +137,6 @@ class Warm:
 def on_device(encoded: Encoded, device: torch.device) -> Split:
     """Put a split's tensors on the device."""
     return Split(encoded.examples, encoded.features, TokenTable(encoded.features, device))
-
-
-def revision_of(encoder: Encoder) -> str | None:
-    """The Hub's commit of the model; None for a folder."""
-    found = getattr(encoder.config, "_commit_hash", None)
-    return str(found) if found else None
 
 
 def first_rows(encoded: Encoded, count: int | None) -> Encoded:

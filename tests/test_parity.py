@@ -47,7 +47,9 @@ class Recording(SequenceClassification):
 @functools.cache
 def our_losses(path, freeze, seed=SEED, **values):
     task = Recording()
-    plan = replace(small_models.plan(path, rows=ROWS, seed=seed, freeze=freeze, **SETTINGS | values), task=task)
+    plan = replace(
+        small_models.plan(path, rows=ROWS, seed=seed, freeze=freeze, **SETTINGS | values), task=task, exact=True
+    )
     list(train(plan, prepare(plan)))
     return np.array(task.losses)
 

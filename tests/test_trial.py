@@ -85,7 +85,7 @@ def test_a_trial_gives_facts_records_and_one_outcome_last(job, warm):
     assert [record.epoch for record in of(EpochRecord, events)] == [1, 2, 3]
     ended = outcome(events)
     assert (ended.state, ended.reason, ended.model_folder) == ("complete", None, "model")
-    assert set(ended.seconds) == {"load", "tokenise", "train", "evaluate", "save", "total"}
+    assert set(ended.seconds) == {"load", "tokenise", "share", "train", "evaluate", "save", "total"}
     parts = sum(seconds for phase, seconds in ended.seconds.items() if phase != "total")
     assert parts <= ended.seconds["total"] * 1.01
 

@@ -1,0 +1,149 @@
+"""A trial that takes shared work measures what it would have measured alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small_models
+
+from harness.batches import TokenTable
+from harness.cache import Cache
+from harness.evaluation import Split
+from harness.prefix import Recipe
+from harness.records import EpochRecord, Incident, Sharing
+from harness.sharing import Rows, Shared, share
+from harness.training import train
+from harness.training_plan import prepare
+
+BUDGET = 10_000_000
+SHARING = ("embeddings", "top-1", "head", "classifier", "gradual")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return small_models.model_folder(tmp_path_factory.mktemp("bert"))
+
+
+def a_plan(path, **values):
+    """A plan whose probe is a part of its training rows, as a trial's is."""
+    plan = small_models.plan(path, epochs=5, learning_rate=3e-3, dropout=0.1, **values)
+    features = plan.train.features
+    picked = np.arange(0, len(features), 3)
+    probe = replace(
+        features,
+        input_ids=[features.input_ids[row] for row in picked],
+        labels=features.labels[picked],
+        example=np.arange(len(picked)),
+    )
+    split = Split(plan.train.examples.take(picked), probe, TokenTable(probe, plan.encoder.device))
+    return replace(plan, probe=split)
+
+
+def shared_of(plan, cache_folder, **values) -> tuple[Shared, list]:
+    """What a trial of that plan takes from a cache in a folder, and the events on the way."""
+    options = replace(Sharing(str(cache_folder), BUDGET, ("none", *SHARING)), **values)
+    rows = Rows(plan.train.features, plan.probe.features, plan.validation.features)
+    cache = Cache(cache_folder, options.budget)
+    work = share(options, cache, Recipe(plan.encoder, "fp32", 64), plan.config, rows, plan.seed)
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return end.value, events
+
+
+def with_shared(plan, shared: Shared):
+    return replace(
+        plan,
+        train=replace(plan.train, states=shared.train),
+        probe=replace(plan.probe, states=shared.probe),
+        validation=replace(plan.validation, states=shared.validation),
+    )
+
+
+def records(plan) -> list[EpochRecord]:
+    return [event for event in train(plan, prepare(plan)) if isinstance(event, EpochRecord)]
+
+
+@pytest.mark.parametrize("freeze", SHARING)
+def test_every_epoch_measures_what_it_measures_without_shared_work(path, tmp_path, freeze):
+    alone = records(a_plan(path, freeze=freeze))
+    plan = a_plan(path, freeze=freeze)
+    shared, _ = shared_of(plan, tmp_path)
+    assert shared.cuts
+    for mine, theirs in zip(records(with_shared(plan, shared)), alone, strict=True):
+        assert [(m.split, m.name) for m in mine.metrics] == [(m.split, m.name) for m in theirs.metrics]
+        assert [m.value for m in mine.metrics] == pytest.approx([m.value for m in theirs.metrics], rel=1e-5, abs=1e-6)
+        np.testing.assert_allclose(mine.logits, theirs.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("freeze", ["top-1", "classifier"])
+def test_taking_what_another_trial_left_gives_the_same_bits(path, tmp_path, freeze):
+    first = a_plan(path, freeze=freeze)
+    mine = records(with_shared(first, shared_of(first, tmp_path)[0]))
+    second = a_plan(path, freeze=freeze)
+    shared, _ = shared_of(second, tmp_path)
+    assert shared.record([])["prefix"]["computed_rows"] == 0
+    for one, other in zip(mine, records(with_shared(second, shared)), strict=True):
+        assert [m.value for m in one.metrics] == [m.value for m in other.metrics]
+
+
+def test_another_seed_batch_size_learning_rate_or_strategy_works_nothing_out(path, tmp_path):
+    shared_of(a_plan(path, freeze="head"), tmp_path)
+    for change in ({"freeze": "top-1"}, {"freeze": "classifier"}, {"freeze": "head", "batch_size": 4}):
+        shared, _ = shared_of(a_plan(path, seed=9, **change), tmp_path)
+        assert shared.record([])["prefix"]["computed_rows"] == 0
+
+
+def test_gradual_unfreezing_starts_each_epoch_at_its_own_cut(path, tmp_path):
+    shared, _ = shared_of(a_plan(path, freeze="gradual"), tmp_path)
+    assert dict(shared.cuts) == {1: 3, 2: 2, 3: 1, 4: 0}
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ({"freeze": "none"}, {}),
+        ({"freeze": "head", "frozen_mode": "dropout"}, {}),
+        ({"freeze": "head"}, {"exact": True}),
+        ({"freeze": "head"}, {"folder": None}),
+    ],
+)
+def test_nothing_is_shared_where_nothing_is_frozen_or_nothing_may_be_shared(path, tmp_path, values, options):
+    shared, events = shared_of(a_plan(path, **values), tmp_path, **options)
+    assert shared == Shared() and events == [] and shared.record([]) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_states_beyond_the_budget_are_not_kept_and_the_record_says_so(path, tmp_path):
+    shared, _ = shared_of(a_plan(path, freeze="top-1"), tmp_path, budget=1_000)
+    assert not shared.train and "1,000 bytes" in shared.note
+
+
+def test_the_record_counts_rows_bytes_and_the_time_that_the_epochs_were_spared(path, tmp_path):
+    plan = a_plan(path, freeze="top-1")
+    shared, _ = shared_of(plan, tmp_path)
+    done = records(with_shared(plan, shared))
+    said = shared.record(done)["prefix"]
+    assert said["rows"] == 48 + 30 and said["cut"] == 2
+    tokens = plan.train.features.lengths.sum() + plan.validation.features.lengths.sum()
+    assert said["bytes"] == pytest.approx(4 * small_models.WIDTH * tokens, rel=0.05)  # repeated rows are kept once
+    assert said["saved_seconds"] == pytest.approx(5 * shared.record(done[:1])["prefix"]["saved_seconds"])
+    assert shared.record(done[:1])["prefix"]["saved_seconds"] > 0
+
+
+def test_flops_of_layers_that_did_not_run_are_not_counted(path, tmp_path):
+    plan = a_plan(path, freeze="head")
+    shared, _ = shared_of(plan, tmp_path)
+    assert records(plan)[0].flops > 0
+    assert records(with_shared(plan, shared))[0].flops == 0
+
+
+def test_a_damaged_entry_is_worked_out_again_and_told(path, tmp_path):
+    shared_of(a_plan(path, freeze="head"), tmp_path)
+    entry = sorted(tmp_path.glob("*-3.safetensors"))[0]
+    entry.write_bytes(entry.read_bytes()[:-3])
+    shared, events = shared_of(a_plan(path, freeze="head"), tmp_path)
+    assert [event.kind for event in events if isinstance(event, Incident)] == ["cache_damaged"]
+    assert shared.record([])["prefix"]["computed_rows"] > 0
