@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.errors import DataError
+from harness.folds import held_out
 from harness.sources import open_source
 from harness.tasks.base import Examples, IntArray, Task
 
@@ -278,14 +279,10 @@ def fold(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
             f"fold {fold} of data.folds: {folds} is not possible with {len(splits.train)} training rows; "
             f"folds lie in 2 to {len(splits.train)}, and a fold is counted from 0"
         )
-    # Class by class, each in random order, every folds-th row: sizes and classes differ by at most one row.
-    labels = splits.train.labels
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
-    held_out = np.zeros(len(order), dtype=bool)
-    held_out[order[fold::folds]] = True
+    validates = held_out(splits.train.labels, fold, folds, seed)
     parts = {
-        "train": splits.train.take(np.flatnonzero(~held_out)),
-        "validation": splits.train.take(np.flatnonzero(held_out)),
+        "train": splits.train.take(np.flatnonzero(~validates)),
+        "validation": splits.train.take(np.flatnonzero(validates)),
     }
     if splits.test is not None:
         parts["test"] = splits.test

@@ -85,8 +85,10 @@ def _best(overview: Overview) -> str:
     best, objective = overview.best, overview.objective
     if best is None:
         return "–"
-    where = f"at epoch {best['best_epoch']} of trial {best['number']}"
-    return f"{objective['metric']} {best['objective']:.4f} {where}: {best['verdict']}"
+    where = f"at epoch {best['best_epoch']} of trial {best['number']}: {best['verdict']}"
+    if best["words"]:
+        where = f"of configuration {best['configuration']}, {best['words']}; its best trial is {best['number']}"
+    return f"{objective['metric']} {best['objective']:.4f} {where}"
 
 
 def audit_tables(counts: AuditCounts) -> list[RenderableType]:

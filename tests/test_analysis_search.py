@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import harness.metrics as metrics
-from harness.analysis.search import AT_MOST, best_trial, history, importance
+from harness.analysis.search import AT_MOST, best_configuration, history, importance
 from harness.analysis.statistics import resampled_rows
 from tests.frames import summary
 
@@ -47,7 +47,7 @@ def test_history_is_in_the_order_of_the_trials():
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_study_without_results_has_no_best_trial(direction):
+def test_a_study_without_results_has_no_best_configuration(direction):
     assert not history(summary({"state": "failed", "reason": "oom"}), direction)["is_best"].any()
     assert history(summary({}).iloc[:0], direction).empty
 
@@ -141,26 +141,26 @@ def logits_of(hits: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def reviews() -> tuple[dict[int, np.ndarray], np.ndarray]:
+def reviews() -> tuple[dict[int, list[np.ndarray]], np.ndarray]:
     """500 reviews: trial 0 at 85%, trial 1 at 84% with other mistakes, trial 2 at 60%."""
     rng = np.random.default_rng(0)
     references = rng.integers(2, size=500)
     hits = {0: np.arange(500) >= 75, 1: rng.permutation(500) >= 80, 2: np.arange(500) >= 200}
-    return {trial: logits_of(hit, references) for trial, hit in hits.items()}, references
+    return {trial: [logits_of(hit, references)] for trial, hit in hits.items()}, references
 
 
 def test_84_and_85_percent_of_500_reviews_cannot_be_told_apart(reviews):
-    sure = best_trial(*reviews, "accuracy")
+    sure = best_configuration(*reviews, "accuracy")
     assert sure.best == 0
     assert sure.not_distinguishable == [1]
-    assert sure.frame["trial"].tolist() == [0, 1, 2]
+    assert sure.frame["configuration"].tolist() == [0, 1, 2]
     assert sure.frame["value"].tolist() == pytest.approx([0.85, 0.84, 0.60])
     assert sure.frame["probability_best"].sum() == pytest.approx(1.0)
     assert 0.5 < sure.frame["probability_best"].iloc[0] < 0.95
 
 
 def test_the_interval_of_the_best_value_is_that_of_its_examples(reviews):
-    row = best_trial(*reviews, "accuracy").frame.iloc[0]
+    row = best_configuration(*reviews, "accuracy").frame.iloc[0]
     half = 1.96 * math.sqrt(0.85 * 0.15 / 500)
     assert (row["low"], row["high"]) == (pytest.approx(0.85 - half, abs=0.004), pytest.approx(0.85 + half, abs=0.004))
 
@@ -168,7 +168,9 @@ def test_the_interval_of_the_best_value_is_that_of_its_examples(reviews):
 def test_a_small_lead_on_the_same_mistakes_is_certain_where_an_unpaired_look_sees_nothing():
     references = np.zeros(500, np.int64)
     better, worse = np.arange(500) >= 75, np.arange(500) >= 100  # worse has all mistakes of better, and 25 more
-    sure = best_trial({0: logits_of(better, references), 1: logits_of(worse, references)}, references, "accuracy")
+    sure = best_configuration(
+        {0: [logits_of(better, references)], 1: [logits_of(worse, references)]}, references, "accuracy"
+    )
     assert sure.not_distinguishable == []
     assert sure.frame["low"].iloc[0] < sure.frame["high"].iloc[1]  # the separate intervals overlap
 
@@ -188,32 +190,37 @@ def f1(table, true):
 @pytest.mark.parametrize("slow", [loss, accuracy, f1])
 def test_bootstrap_intervals_are_those_of_a_slow_loop(reviews, slow):
     logits, references = reviews
-    frame = best_trial(logits, references, slow.__name__, resamples=50, seed=3).frame
-    draws = [[slow(logits[t][rows], references[rows]) for t in frame["trial"]] for rows in resampled_rows(500, 50, 3)]
+    frame = best_configuration(logits, references, slow.__name__, resamples=50, seed=3).frame
+    draws = [
+        [slow(logits[t][0][rows], references[rows]) for t in frame["configuration"]]
+        for rows in resampled_rows(500, 50, 3)
+    ]
     assert frame["low"].tolist() == pytest.approx(np.quantile(draws, 0.025, axis=0).tolist())
     assert frame["high"].tolist() == pytest.approx(np.quantile(draws, 0.975, axis=0).tolist())
 
 
 def test_the_loss_is_best_where_it_is_lowest(reviews):
     logits, references = reviews
-    sure = best_trial(logits, references, "loss", resamples=200)
+    sure = best_configuration(logits, references, "loss", resamples=200)
     assert sure.best == 0
-    assert sure.frame["value"].iloc[0] == pytest.approx(metrics.cross_entropy(logits[0], references).mean())
+    assert sure.frame["value"].iloc[0] == pytest.approx(metrics.cross_entropy(logits[0][0], references).mean())
     assert sure.frame["difference_low"].iloc[2] > 0
     assert sure.not_distinguishable == [1]
 
 
 def test_f1_speaks_of_the_positive_class(reviews):
     logits, references = reviews
-    of = {k: best_trial(logits, references, "f1", positive=k, resamples=50).frame["value"].iloc[0] for k in (0, 1)}
-    predictions = logits[0].argmax(axis=1)
+    of = {
+        k: best_configuration(logits, references, "f1", positive=k, resamples=50).frame["value"].iloc[0] for k in (0, 1)
+    }
+    predictions = logits[0][0].argmax(axis=1)
     for k, value in of.items():
         assert value == metrics.evaluate("labels", predictions, references, positive=k, num_labels=2)["f1"]
 
 
 def test_trials_with_equal_predictions_share_the_probability_and_are_not_told_apart(reviews):
     logits, references = reviews
-    sure = best_trial({"a": logits[0], "b": logits[0]}, references, "accuracy", resamples=100)
+    sure = best_configuration({"a": logits[0], "b": logits[0]}, references, "accuracy", resamples=100)
     assert sure.frame["probability_best"].tolist() == [0.5, 0.5]
     assert sure.not_distinguishable == ["b"]
 
@@ -223,34 +230,36 @@ def test_equal_models_are_rarely_told_apart_though_there_are_many():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         references = rng.integers(2, size=200)
-        logits = {t: logits_of(rng.random(200) < 0.8, references) for t in range(10)}
-        told += len(best_trial(logits, references, "accuracy", resamples=300, seed=seed).not_distinguishable) < 9
+        logits = {t: [logits_of(rng.random(200) < 0.8, references)] for t in range(10)}
+        told += (
+            len(best_configuration(logits, references, "accuracy", resamples=300, seed=seed).not_distinguishable) < 9
+        )
     assert told / 60 < 0.35  # the best of ten was chosen for being best, so more than one in twenty
 
 
 def test_a_trial_whose_metric_is_undefined_is_left_out(reviews):
     logits, references = reviews
     constant = np.tile([1.0, 0.0], (500, 1))
-    sure = best_trial({0: logits[0], 9: constant}, references, "mcc", resamples=50)
-    assert sure.frame["trial"].tolist() == [0]
-    assert "1 trials further behind or without a value are left out" in sure.note
+    sure = best_configuration({0: logits[0], 9: [constant]}, references, "mcc", resamples=50)
+    assert sure.frame["configuration"].tolist() == [0]
+    assert "1 further behind or without a value are left out" in sure.note
 
 
-def test_only_the_best_trials_are_compared(reviews):
+def test_only_the_best_configurations_are_compared(reviews):
     logits, references = reviews
-    sure = best_trial({i: logits[i % 3] for i in range(AT_MOST + 10)}, references, "accuracy", resamples=20)
+    sure = best_configuration({i: logits[i % 3] for i in range(AT_MOST + 10)}, references, "accuracy", resamples=20)
     assert len(sure.frame) == AT_MOST
 
 
 def test_without_logits_nothing_is_best():
-    sure = best_trial({}, [0, 1], "loss")
+    sure = best_configuration({}, [0, 1], "loss")
     assert (sure.best, sure.frame.empty) == (None, True)
-    assert best_trial({0: np.zeros((0, 2))}, [], "loss").best is None
+    assert best_configuration({0: [np.zeros((0, 2))]}, [], "loss").best is None
 
 
 def test_logits_of_other_examples_and_unknown_metrics_are_refused(reviews):
     logits, references = reviews
-    with pytest.raises(ValueError, match=r"trial 0: logits \(500, 2\) do not match 3 references"):
-        best_trial(logits, references[:3], "loss")
+    with pytest.raises(ValueError, match=r"configuration 0: logits \(500, 2\) do not match 3 references"):
+        best_configuration(logits, references[:3], "loss")
     with pytest.raises(KeyError, match="train_seconds"):
-        best_trial(logits, references, "train_seconds")
+        best_configuration(logits, references, "train_seconds")

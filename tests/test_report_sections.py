@@ -234,7 +234,7 @@ def test_a_study_over_training_sizes_has_a_learning_curve(tmp_path: Path) -> Non
     assert "From 100 to 400 training rows" in said(piece)
 
 
-def test_replicates_are_told_apart_by_their_seed(tmp_path: Path) -> None:
+def test_replicates_of_one_configuration_have_no_winner_among_them(tmp_path: Path) -> None:
     with Store.open(tmp_path / "results.db") as store:
         number = store.create_study(report_study.study_file("seeds"))
         with store.hold(number):
@@ -242,7 +242,7 @@ def test_replicates_are_told_apart_by_their_seed(tmp_path: Path) -> None:
                 report_study.add_trial(store, number, TrialConfig(), seed=seed)
     found = built(opened(tmp_path / "results.db", "seeds"))
     assert not any(piece.failure for piece in found.values())
-    assert "seed 4" in said(found["search"])
+    assert "mean of 3 seeds" in said(found["search"])
     assert "Every trial used one seed" not in said(found["search"])
 
 

@@ -6,7 +6,7 @@ same trial? It says nothing of other seeds; confirming does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -29,12 +29,12 @@ TRIALS_A_PARAMETER = 4
 SHUFFLES = 20
 """The largest importance among 20 shuffles is exceeded by chance in about one of twenty studies."""
 AT_MOST = 30
-"""Trials compared when asking which is best; the ones behind them by objective have no chance worth computing."""
+"""Configurations compared when asking which is best; the ones behind them have no chance worth computing."""
 
 HISTORY = ["trial", "state", "objective", "best_so_far", "is_best"]
 IMPORTANCE = ["parameter", "importance", "by_chance", "clear"]
 BEST = [
-    "trial",
+    "configuration",
     "value",
     "low",
     "high",
@@ -141,14 +141,17 @@ def _distribution(column: pd.Series) -> BaseDistribution:
 
 # --- how sure -----------------------------------------------------------------------------------------
 
+Ints = npt.NDArray[np.int64]
+Outputs = Mapping[Any, Sequence[npt.ArrayLike]]
+
 
 class Sureness(NamedTuple):
-    """How sure the best trial is.
+    """How sure the best configuration is.
 
     Attributes:
-        frame: columns BEST, best trial first.
-        best: trial with the best value on all examples; None when nothing can be compared.
-        not_distinguishable: trials whose difference to the best may be none.
+        frame: columns BEST, the best configuration first.
+        best: the first of the frame; None when nothing can be compared.
+        not_distinguishable: configurations whose difference to the best may be none.
         note: what it rests on, or why it is empty.
     """
 
@@ -158,29 +161,35 @@ class Sureness(NamedTuple):
     note: str
 
 
-def best_trial(
-    logits: Mapping[Any, npt.ArrayLike],
+def best_configuration(
+    logits: Outputs,
     references: npt.ArrayLike,
     metric: str,
     *,
+    leader: Any = None,
     positive: int | None = None,
     output: str = "labels",
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Sureness:
-    """Which trial is best, with the bootstrap over validation examples that says how sure that is.
+    """How sure the best configuration is, by a bootstrap over validation examples.
 
-    Every resample draws the same examples for all trials, so the comparison is paired.
-    `probability_best` is the share of resamples that a trial wins (ties are shared). `low` and `high`
-    are the percentile interval of the metric itself; the interval of the difference to the best holds
-    for all trials at once (see `statistics.simultaneous_differences`), and a trial whose interval
-    reaches zero is not distinguishable from the best.
+    Every resample draws the same examples for all configurations, so the comparison is paired. The
+    replicates of a configuration are averaged first: per example for loss and accuracy, else the metric
+    of each on the drawn examples. `probability_best` is the share of resamples that a configuration
+    wins (ties are shared). `low` and `high` are the percentile interval of the metric itself; the
+    interval of the difference to the best holds for all configurations at once (see
+    `statistics.simultaneous_differences`), and one whose interval reaches zero is not distinguishable
+    from the best.
 
     Args:
-        logits: trial -> logits at the epoch that the objective reads, shape (examples, labels). At
-            most AT_MOST trials are compared, the best ones on all examples.
+        logits: configuration -> the logits of each replicate at the epoch that the objective reads, shape
+            (examples, labels) each; of folds, all folds' examples one after the other. At most AT_MOST
+            configurations are compared, the best ones on all examples.
         references: class ids, shape (examples,).
         metric: loss or a metric of `output`.
+        leader: the configuration that was found best and that others are compared with; by default the one
+            with the best value on these examples.
         positive: class that binary metrics speak of.
         output: kind of output that the metric belongs to.
         resamples: number of bootstrap samples.
@@ -191,27 +200,32 @@ def best_trial(
         ValueError: when logits and references differ in their examples.
     """
     true = np.asarray(references, np.int64)
-    tables = {trial: np.asarray(table, np.float64) for trial, table in logits.items()}
-    for trial, table in tables.items():
-        if table.ndim != 2 or len(table) != len(true):
-            raise ValueError(f"trial {trial}: logits {table.shape} do not match {len(true)} references")
+    tables = {key: [np.asarray(table, np.float64) for table in runs] for key, runs in logits.items()}
+    for key, runs in tables.items():
+        for table in runs:
+            if table.ndim != 2 or len(table) != len(true):
+                raise ValueError(f"configuration {key}: logits {table.shape} do not match {len(true)} references")
     score = _scorer(metric, output, positive)
     sign = 1.0 if metrics.direction(metric) == "maximize" else -1.0
-    every = np.arange(len(true))
-    value = {trial: score(table, true, every) for trial, table in tables.items()} if len(true) else {}
-    ranked = sorted((t for t in value if np.isfinite(value[t])), key=lambda t: -sign * value[t])[:AT_MOST]
+    value = {key: _mean_score(score, runs, true) for key, runs in tables.items()} if len(true) else {}
+    order = sorted((key for key in value if np.isfinite(value[key])), key=lambda key: -sign * value[key])
+    if leader is not None and leader not in order:
+        return Sureness(pd.DataFrame(columns=BEST), None, [], f"the best has no logits to score {metric} on")
+    ranked = [*([leader] if leader is not None else []), *(key for key in order if key != leader)][:AT_MOST]
     if not ranked:
-        return Sureness(pd.DataFrame(columns=BEST), None, [], f"no trial has logits to score {metric} on")
-    draws = _draws(metric, score, [tables[t] for t in ranked], true, resamples, seed)
-    frame = _compared(ranked, np.array([value[t] for t in ranked]), draws, sign)
-    alike = frame.loc[~frame["distinguishable"], "trial"].tolist()[1:]
+        return Sureness(pd.DataFrame(columns=BEST), None, [], f"nothing has logits to score {metric} on")
+    draws = _draws(metric, score, [tables[key] for key in ranked], true, resamples, seed)
+    frame = _compared(ranked, np.array([value[key] for key in ranked]), draws, sign)
+    alike = frame.loc[~frame["distinguishable"], "configuration"].tolist()[1:]
     left_out = len(tables) - len(ranked)
-    note = f"{resamples} bootstrap samples of {len(true)} validation examples, one seed"
-    note += f"; {left_out} trials further behind or without a value are left out" if left_out else ""
+    most = max(len(tables[key]) for key in ranked)
+    seeds = "one seed" if most == 1 else f"scores averaged over {most} seeds first"
+    note = f"{resamples} bootstrap samples of {len(true)} validation examples, {seeds}"
+    note += f"; {left_out} further behind or without a value are left out" if left_out else ""
     return Sureness(frame, ranked[0], alike, note)
 
 
-Scorer = Callable[[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]], float]
+Scorer = Callable[[Floats, Ints, Ints], float]
 
 
 def _scorer(metric: str, output: str, positive: int | None) -> Scorer:
@@ -223,7 +237,7 @@ def _scorer(metric: str, output: str, positive: int | None) -> Scorer:
     if entry is None or compute is None:
         raise KeyError(f"{metric!r} is not computed from the logits of {output!r}")
 
-    def score(table: Floats, true: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> float:
+    def score(table: Floats, true: Ints, rows: Ints) -> float:
         given = {"positive": positive, "num_labels": table.shape[1]}
         keywords = {key: given[key] for key in entry.needs}
         return compute(table[rows].argmax(axis=1), true[rows], **keywords)
@@ -231,20 +245,30 @@ def _scorer(metric: str, output: str, positive: int | None) -> Scorer:
     return score
 
 
-def _draws(
-    metric: str, score: Scorer, tables: list[Floats], true: npt.NDArray[np.int64], resamples: int, seed: int
-) -> Floats:
-    """The metric in every bootstrap sample, shape (resamples, trials)."""
-    # Loss and accuracy are means over examples: one matrix product instead of a call a sample and trial.
-    if metric == "loss":
-        return resampled_means(np.stack([metrics.cross_entropy(t, true) for t in tables], axis=1), resamples, seed)
-    if metric == "accuracy":
-        return resampled_means(np.stack([t.argmax(axis=1) == true for t in tables], axis=1), resamples, seed)
+def _mean_score(score: Scorer, runs: Sequence[Floats], true: Ints, rows: Ints | None = None) -> float:
+    """The metric on those rows (all by default), averaged over replicates."""
+    chosen = np.arange(len(true)) if rows is None else rows
+    return float(np.mean([score(table, true, chosen) for table in runs]))
+
+
+def _draws(metric: str, score: Scorer, tables: list[list[Floats]], true: Ints, resamples: int, seed: int) -> Floats:
+    """The metric in every bootstrap sample, shape (resamples, configurations)."""
+    # Loss and accuracy are means over examples: one matrix product instead of a call a sample and replicate.
+    if metric in ("loss", "accuracy"):
+        scores = [np.mean([_by_example(metric, table, true) for table in runs], axis=0) for runs in tables]
+        return resampled_means(np.stack(scores, axis=1), resamples, seed)
     samples = resampled_rows(len(true), resamples, seed)
-    return np.array([[score(table, true, rows) for table in tables] for rows in samples])
+    return np.array([[_mean_score(score, runs, true, rows) for runs in tables] for rows in samples])
 
 
-def _compared(trials: list[Any], value: Floats, draws: Floats, sign: float) -> pd.DataFrame:
+def _by_example(metric: str, table: Floats, true: Ints) -> Floats:
+    """Loss, or 1 for a right answer and 0 for a wrong one, shape (examples,)."""
+    return np.asarray(
+        metrics.cross_entropy(table, true) if metric == "loss" else table.argmax(axis=1) == true, np.float64
+    )
+
+
+def _compared(keys: list[Any], value: Floats, draws: Floats, sign: float) -> pd.DataFrame:
     low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
     signed = np.where(np.isfinite(draws), sign * draws, -np.inf)
     winners = signed == signed.max(axis=1, keepdims=True)
@@ -253,7 +277,7 @@ def _compared(trials: list[Any], value: Floats, draws: Floats, sign: float) -> p
     worse = difference.high < 0 if sign > 0 else difference.low > 0
     return pd.DataFrame(
         {
-            "trial": trials,
+            "configuration": keys,
             "value": value,
             "low": low,
             "high": high,

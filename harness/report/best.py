@@ -1,4 +1,7 @@
-"""The best trial of a study and how sure one can be of it, computed once for every section that speaks of it."""
+"""The best configuration of a study and how sure one can be of it, computed once for every section that speaks of it.
+
+Which one is best is the rule of `ranking`; how sure is a bootstrap over the validation examples.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,41 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from harness.analysis import search
 from harness.analysis.search import Sureness
-from harness.errors import UsageError
 from harness.metrics import costs
+from harness.ranking import Run, Standing, plan_of, ranked
 from harness.records import Objective
+from harness.report import outputs
 from harness.report.cells import cell, is_fraction, is_missing
-from harness.report.naming import labels, listed, plural
+from harness.report.naming import configurations, labels, listed, plural
 from harness.report.study_frames import StudyFrames
 
 # Binary F1 and its like are counted sample by sample; fewer samples keep a report within seconds.
 _RESAMPLES, _RESAMPLES_OF_COUNTED = 2000, 500
+RULE = (
+    "Configurations are ranked by the mean of the objective over their complete trials (replicates and folds), not by "
+    "their luckiest one; one with fewer complete trials than the full number is marked and ranked behind those that "
+    "have it."
+)
 
 
 class Best(NamedTuple):
-    """What can be said of the best trial.
+    """What can be said of the best configuration.
 
     Attributes:
-        trial: its row of `StudyFrames.trials`; None when no trial completed.
+        trial: row of `StudyFrames.trials` of its best trial; None when no trial completed.
+        standing: its place in the ranking, with all its complete trials.
         name: its number and what sets it apart.
-        value: the objective in words, such as "validation loss 0.4486 at epoch 4".
+        value: the objective in words, such as "validation loss 0.4486 at epoch 4", or the mean with its spread.
         certainty: how sure it is, in a sentence.
-        sureness: the comparison behind it.
+        sureness: the comparison behind it, by number of configuration.
     """
 
     trial: Mapping[Any, Any] | None
+    standing: Standing | None
     name: str
     value: str
     certainty: str
@@ -41,26 +51,67 @@ class Best(NamedTuple):
 
 
 def of(study: StudyFrames) -> Best:
-    """The best trial of a study by its first objective."""
+    """The best configuration of a study by its first objective."""
     return study.once("best", lambda: _find(study))
 
 
-def _find(study: StudyFrames) -> Best:
+def standings(study: StudyFrames) -> list[Standing]:
+    """Every configuration with a complete trial, best first."""
+    return study.once("standings", lambda: _ranked(study))
+
+
+def several(study: StudyFrames) -> bool:
+    """Whether configurations have, or should have, more than one trial, so that trials do not stand for them."""
+    return any(len(found.runs) > 1 or found.marked for found in standings(study))
+
+
+def _ranked(study: StudyFrames) -> list[Standing]:
     done = study.trials[(study.trials["state"] == "complete") & study.trials["objective"].notna()]
-    objective = study.objective
-    if done.empty:
+    folds = [None if is_missing(fold) else int(fold) for fold in done["fold"].tolist()]
+    columns = (done[name].tolist() for name in ("configuration", "trial", "objective", "replicate"))
+    runs = (Run(*values) for values in zip(*columns, folds, strict=True))
+    return ranked(runs, study.objective, plan_of(study.spec))
+
+
+def _find(study: StudyFrames) -> Best:
+    places = standings(study)
+    if not places:
         none = Sureness(pd.DataFrame(columns=search.BEST), None, [], "no trial completed")
-        return Best(None, "", "", "No trial completed, so there is no best configuration.", none)
-    ranked = done.sort_values("objective", ascending=objective.direction == "minimize", kind="stable")
-    trial = ranked.iloc[0].to_dict()
-    sureness = _sureness(study, ranked)
+        return Best(None, None, "", "", "No trial completed, so there is no best configuration.", none)
+    first = places[0]
+    trial = study.trials[study.trials["trial"] == first.best].iloc[0].to_dict()
+    sureness = _sureness(study, places)
     return Best(
         trial=trial,
-        name=labels(study.trials)[int(trial["trial"])],
-        value=f"{words_of(objective)} {_value(objective, trial)}",
-        certainty=_certainty(study, sureness, len(done)),
+        standing=first,
+        name=names(study, [first])[first.configuration],
+        value=f"{words_of(study.objective)} {_value(study.objective, trial, first)}",
+        certainty=_certainty(study, sureness, len(places)),
         sureness=sureness,
     )
+
+
+# --- words ------------------------------------------------------------------------------------------------
+
+
+def names(study: StudyFrames, those: list[Standing]) -> dict[int, str]:
+    """Configuration -> its number and what sets it apart; the number of its trial where that stands for it."""
+    if several(study):
+        found = configurations(study.trials, [each.configuration for each in those])
+        return {each.configuration: found[each.configuration] for each in those}
+    found = labels(study.trials, [each.best for each in those])
+    return {each.configuration: found[each.best] for each in those}
+
+
+def numbers(study: StudyFrames) -> dict[int, int]:
+    """Configuration -> the number that stands for it in the report: its trial's where it has but one, else its own."""
+    own = several(study)
+    return {each.configuration: each.configuration if own else each.best for each in standings(study)}
+
+
+def noun(study: StudyFrames) -> str:
+    """What `numbers` count: trial or configuration."""
+    return "configuration" if several(study) else "trial"
 
 
 def words_of(objective: Objective) -> str:
@@ -79,87 +130,87 @@ def aim(objective: Objective) -> str:
     return objective.direction.replace("ize", "ised")
 
 
-def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
-    """The epoch at which the objective is read; None when there is none."""
-    epoch = trial["best_epoch"] if objective.at == "best" else trial.get("last_epoch")
-    return None if epoch is None or pd.isna(epoch) else int(epoch)
-
-
-def _value(objective: Objective, trial: Mapping[Any, Any]) -> str:
+def mean_words(objective: Objective, standing: Standing) -> str:
+    """The mean with its unit, of how many trials it is, and their spread: 0.4486 (mean of 3 seeds, ...)."""
     name = "validation_loss" if objective.metric == "loss" else objective.metric
-    shown = cell(name, trial["objective"]) + ("%" if is_fraction(name) else "")
-    epoch = epoch_read(trial, objective)
-    return shown if objective.metric in costs() or epoch is None else f"{shown} at epoch {epoch}"
+    unit, apart = ("%", " points") if is_fraction(name) else ("", "")
+    about = standing.words(lambda deviation: cell(name, deviation) + apart)
+    return f"{cell(name, standing.mean)}{unit}" + (f" ({about})" if about else "")
 
 
-def _sureness(study: StudyFrames, ranked: pd.DataFrame) -> Sureness:
+def _value(objective: Objective, trial: Mapping[Any, Any], standing: Standing) -> str:
+    shown = mean_words(objective, standing)
+    epoch = outputs.epoch_read(trial, objective)
+    single = not standing.words() and objective.metric not in costs() and epoch is not None
+    return f"{shown} at epoch {epoch}" if single else shown
+
+
+# --- how sure ---------------------------------------------------------------------------------------------
+
+
+def _sureness(study: StudyFrames, places: list[Standing]) -> Sureness:
     empty = pd.DataFrame(columns=search.BEST)
     metric = study.objective.metric
     if metric in costs():
         return Sureness(empty, None, [], f"{metric} is a cost of the trial, not a score of validation examples")
-    logits = {}
-    for trial in ranked.head(search.AT_MOST).to_dict("records"):
-        table = validation_logits(study, trial, study.objective)
-        if table is not None:
-            logits[int(trial["trial"])] = table
-    gold = gold_labels(study)
+    found = {each.configuration: outputs.of_configuration(study, each) for each in places[: search.AT_MOST]}
+    logits = {number: tables for number, tables in found.items() if tables}
+    gold = outputs.of_examples(study)
+    leader = places[0].configuration
     if gold is None or not logits:
         return Sureness(empty, None, [], "no validation outputs are stored")
+    if leader not in logits:
+        return Sureness(empty, None, [], "the validation outputs of the best are not stored, or not of every fold")
     counted = metric not in ("loss", "accuracy")
+    resamples = _RESAMPLES_OF_COUNTED if counted else _RESAMPLES
     try:
-        found = search.best_trial(
-            logits, gold, metric, positive=positive(study), resamples=_RESAMPLES_OF_COUNTED if counted else _RESAMPLES
+        sure = search.best_configuration(
+            logits, gold, metric, leader=leader, positive=outputs.positive(study), resamples=resamples
         )
     except (KeyError, ValueError, IndexError) as error:  # the record may be another's and damaged
         return Sureness(empty, None, [], f"validation outputs cannot be compared: {error}")
-    left = len(ranked) - len(logits)
-    return found._replace(note=f"{found.note}; {plural(left, 'further trial')} not compared" if left else found.note)
-
-
-def validation_logits(
-    study: StudyFrames, trial: Mapping[Any, Any], objective: Objective
-) -> npt.NDArray[np.float32] | None:
-    """Validation logits at the epoch that the objective reads, shape (examples, labels); None when not stored.
-
-    None for a fold too: its rows are not those whose labels the record keeps.
-    """
-    epoch = epoch_read(trial, objective)
-    if epoch is None or not is_missing(trial.get("fold")):
-        return None
-    try:
-        return study.logits(int(trial["trial"]), epoch)
-    except UsageError:
-        return None
-
-
-def gold_labels(study: StudyFrames) -> npt.NDArray[np.int64] | None:
-    """Class ids of the validation examples, shape (examples,); None when they were not stored or are unknown."""
-    if study.data.empty or study.examples.empty:
-        return None
-    ids = {name: place for place, name in enumerate(study.data["label_names"].iloc[0])}
-    labels = study.examples["label"].tolist()
-    return np.array([ids[label] for label in labels], dtype=np.int64) if set(labels) <= set(ids) else None
-
-
-def positive(study: StudyFrames) -> int | None:
-    """Class id that binary metrics speak of."""
-    name = study.data["positive"].iloc[0]
-    names = list(study.data["label_names"].iloc[0])
-    return names.index(name) if isinstance(name, str) and name in names else None
+    left = len(places) - len(logits)
+    return sure._replace(
+        note=f"{sure.note}; {plural(left, f'further {noun(study)}')} not compared" if left else sure.note
+    )
 
 
 def _certainty(study: StudyFrames, sureness: Sureness, complete: int) -> str:
+    what = noun(study)
     if complete == 1:
-        return "It is the only trial that completed, so there is nothing to compare it with."
+        return f"It is the only {what} that completed, so there is nothing to compare it with."
     if sureness.best is None:
         return f"How sure that is cannot be said: {sureness.note}."
-    examples = len(study.examples)
-    alike = sureness.not_distinguishable
+    gold = outputs.of_examples(study)
+    examples = 0 if gold is None else len(gold)
     share = float(sureness.frame["probability_best"].iloc[0])
     sure = f"it comes out best in {share:.0%} of bootstrap samples of the {examples} validation examples"
     compared = len(sureness.frame)
     among = f" of the {compared} with the best objective" if compared < complete else ""
+    known = numbers(study)
+    alike = [known[number] for number in sureness.not_distinguishable]
     if alike:
-        others = f"trial{'s' if len(alike) > 1 else ''} {listed(alike)}"
+        others = f"{what}{'s' if len(alike) > 1 else ''} {listed(alike)}"
         return f"Not sure: it cannot be told apart from {others}{among}; {sure}."
-    return f"Sure as far as these examples go: it beats every other trial{among}; {sure}."
+    return f"Sure as far as these examples go: it beats every other {what}{among}; {sure}."
+
+
+# --- the ranking as a frame -----------------------------------------------------------------------------
+
+
+def table(study: StudyFrames) -> pd.DataFrame:
+    """One row a configuration, best first: mean and standard deviation of the objective, trials, mark."""
+    places = standings(study)
+    called = names(study, places)
+    return pd.DataFrame(
+        {
+            "configuration": [called[each.configuration] for each in places],
+            "objective": [each.mean for each in places],
+            "standard_deviation": [np.nan if each.deviation is None else each.deviation for each in places],
+            "complete_trials": [len(each.runs) for each in places],
+            "of": [each.full for each in places],
+            "trials": [listed([run.trial for run in each.runs], 12) for each in places],
+            "best_trial": [each.best for each in places],
+            "mark": ["ranked behind: fewer trials" if each.marked else "" for each in places],
+        }
+    )

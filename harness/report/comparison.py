@@ -18,7 +18,7 @@ import pandas as pd
 from harness.analysis import overfitting, parameters, statistics
 from harness.errors import StorageError, UsageError
 from harness.metrics import cross_entropy
-from harness.report import best, plain
+from harness.report import best, outputs, plain
 from harness.report.build import write
 from harness.report.cells import is_missing, significant
 from harness.report.charts import bars, curves
@@ -132,7 +132,7 @@ def content(chosen: Sequence[Chosen]) -> Content:
         tables.append(Table("compare-speed", rates, caption))
     if len(differences):
         tables.append(Table("compare-differences", differences, _DIFFERENCES.format(chosen[0].name)))
-    findings = [*_sentences(differences, chosen[0]), *_verdicts(chosen)]
+    findings = [*_sentences(differences, chosen[0]), *_standings(chosen), *_verdicts(chosen)]
     return Content(findings, (), drawings, tables, reasons)
 
 
@@ -177,6 +177,20 @@ def _rates(chosen: Sequence[Chosen]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _standings(chosen: Sequence[Chosen]) -> list[str]:
+    """Where a trial is one of several of its configuration: the mean that the configuration is ranked by."""
+    sentences = []
+    for each in (each for each in chosen if best.several(each.study)):
+        places = best.standings(each.study)
+        for place, standing in enumerate(places, start=1):
+            if each.number in [run.trial for run in standing.runs]:
+                objective = each.study.objective
+                value = f"{best.words_of(objective)} {best.mean_words(objective, standing)}"
+                where = f"configuration {standing.configuration}, place {place} of {len(places)}"
+                sentences.append(f"{each.name} is of {where}: {value}.")
+    return sentences
+
+
 def _verdicts(chosen: Sequence[Chosen]) -> list[str]:
     sentences = []
     for each in chosen:
@@ -213,23 +227,23 @@ def _differences(chosen: Sequence[Chosen]) -> tuple[pd.DataFrame, list[str]]:
 
 def _not_paired(first: Chosen, other: Chosen) -> str:
     """Why two trials have no common examples; empty when they have."""
+    if _missing(first.row.get("fold")) != _missing(other.row.get("fold")):
+        return "they validated on different folds"
     prints = [_data_fingerprint(each) for each in (first, other)]
     if None in prints:
         return "the data of one of them is not in the record"
     if prints[0] != prints[1]:
         return f"their data differ (fingerprints {prints[0]} and {prints[1]})"
-    if _missing(first.row.get("fold")) != _missing(other.row.get("fold")):
-        return "they validated on different folds"
-    outputs = [best.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
-    absent = [each.name for each, found in zip((first, other), outputs, strict=True) if found is None]
+    found_logits = [outputs.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
+    absent = [each.name for each, found in zip((first, other), found_logits, strict=True) if found is None]
     if absent:
         return f"no validation outputs of {listed(absent)} are stored"
-    gold = [best.gold_labels(each.study) for each in (first, other)]
+    gold = [outputs.gold_labels(each.study, each.row.get("fold")) for each in (first, other)]
     if gold[0] is None or gold[1] is None or not np.array_equal(gold[0], gold[1]):
         return "their validation labels differ or are not stored"
-    if any(found is None or len(found) != len(gold[0]) for found in outputs):
+    if any(found is None or len(found) != len(gold[0]) for found in found_logits):
         return "their validation outputs have different lengths"
-    if any(found is None or found.ndim != 2 or gold[0].max(initial=0) >= found.shape[1] for found in outputs):
+    if any(found is None or found.ndim != 2 or gold[0].max(initial=0) >= found.shape[1] for found in found_logits):
         return "their validation outputs do not fit the labels"
     return ""
 
@@ -249,8 +263,8 @@ Floats = npt.NDArray[np.float64]
 
 def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
     """Metric -> the scores of every example of both trials, shape (examples,) each."""
-    gold = best.gold_labels(first.study)
-    found = [best.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
+    gold = outputs.gold_labels(first.study, first.row.get("fold"))
+    found = [outputs.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
     tables = [np.asarray(table, np.float64) for table in found if table is not None]
     assert gold is not None and len(tables) == 2  # noqa: S101 - `_not_paired` has looked
     losses = [np.asarray(cross_entropy(table, gold), np.float64) for table in tables]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,16 +35,33 @@ def describe(row: Any, names: Sequence[str]) -> str:
     return ", ".join(_SHORT.get(name, name.replace("_", " ") + " {}").replace("{}", value(row[name])) for name in names)
 
 
-def labels(trials: pd.DataFrame) -> dict[int, str]:
+def configurations(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
+    """Configuration -> its number and what sets it apart: "3: batch 16, lr 2e-5".
+
+    Args:
+        trials: one row a trial with the hyperparameters as columns.
+        only: numbers wanted; None names all.
+    """
+    names = parameters.varied(trials)
+    chosen = trials if only is None else trials[trials["configuration"].isin(list(only))]
+    return {
+        int(row["configuration"]): ": ".join([str(row["configuration"]), *([describe(row, names)] if names else [])])
+        for row in chosen.drop_duplicates("configuration").to_dict("records")
+    }
+
+
+def labels(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
     """Trial -> its number and what sets it apart: "7: batch 16, lr 2e-5"; replicates add their seed.
 
     Args:
         trials: one row a trial with the hyperparameters as columns.
+        only: numbers wanted; None names all.
     """
     names = parameters.varied(trials)
     several = trials["seed"].nunique() > 1
     found = {}
-    for row in trials.to_dict("records"):
+    chosen = trials if only is None else trials[trials["trial"].isin(list(only))]
+    for row in chosen.to_dict("records"):
         parts = [describe(row, names)] if names else []
         parts += [f"seed {row['seed']}"] if several else []
         parts += [f"fold {row['fold']}"] if not is_missing(row.get("fold")) else []

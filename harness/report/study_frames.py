@@ -149,14 +149,23 @@ class StudyFrames:
         """Validation examples in the order of the predictions."""
         return frames.examples(self.engine, self.name)
 
+    @cached_property
+    def training_examples(self) -> pd.DataFrame:
+        """Training examples in the order from which folds are cut."""
+        return frames.examples(self.engine, self.name, "train")
+
+    @cached_property
+    def _ids(self) -> dict[int, int]:
+        """Trial -> its id in the database."""
+        return dict(zip(self.details["trial"].tolist(), self.details["trial_id"].tolist(), strict=True))
+
     def logits(self, trial: int, epoch: int) -> npt.NDArray[np.float32]:
         """Validation logits of one epoch, shape (examples, labels).
 
         Raises:
             UsageError: when none were stored.
         """
-        ids = self.details.set_index("trial")["trial_id"]
-        return frames.predictions(self.engine, int(ids[trial]), epoch)
+        return frames.predictions(self.engine, self._ids[trial], epoch)
 
 
 def opened(target: str | Path, study: str) -> StudyFrames:

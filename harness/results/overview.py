@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from harness.ranking import Plan, Run, plan_of, standing
 from harness.records import Objective
 from harness.results.ownership import Owner
-from harness.results.tables import epoch_record, incident, session, study, trial
+from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Overview:
         states: state -> number of trials.
         failures: reason -> number of failed trials.
         running: for each running trial its number, finished epochs, epochs asked, and when it started (UTC).
-        best: number, objective and verdict of the best complete trial; None without one.
+        best: the best configuration by the rule of `ranking`: its number, its mean objective, of how many trials and
+            in words, and of its best trial number, epoch and verdict; None without a complete trial.
         holder: process and machine that runs the study now; None when no one does.
         seconds: wall clock of all invocations.
         mean_trial_seconds: of complete trials; None without one.
@@ -57,34 +59,40 @@ def overviews(engine: sa.Engine, name: str | None = None) -> list[Overview]:
 
 def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
     objective = Objective(**row["objectives"][0])
-    seconds, mean = _seconds(connection, row["id"])
+    spent = connection.scalar(sa.select(sa.func.sum(session.c.seconds)).where(session.c.study_id == row["id"]))
+    ends = _ends(connection, row["id"])
+    mean = next((end.mean for end in ends if end.state == "complete"), None)
     return Overview(
         study=row["name"],
         source=row["source"],
         task=row["task"],
         objective=asdict(objective),
-        states=_counts(connection, trial.c.state, trial.c.study_id == row["id"]),
-        failures=_counts(connection, trial.c.reason, trial.c.study_id == row["id"], trial.c.state == "failed"),
+        states={
+            state: sum(end.number for end in ends if end.state == state) for state in sorted({e.state for e in ends})
+        },
+        failures={end.reason: end.number for end in ends if end.reason is not None},
         running=_running(connection, row["id"]),
-        best=_best(connection, row["id"], objective),
+        best=_best(connection, row["id"], objective, plan_of(row["spec"] or {})),
         holder=_holder(connection, row["id"]),
-        seconds=seconds,
-        mean_trial_seconds=mean,
-        incidents=_counts(connection, incident.c.kind, incident.c.study_id == row["id"]),
+        seconds=float(spent or 0.0),
+        mean_trial_seconds=None if mean is None else float(mean),
+        incidents=_incidents(connection, row["id"]),
         text=row["text"],
     )
 
 
-def _counts(connection: sa.Connection, column: sa.Column[Any], *where: sa.ColumnElement[bool]) -> dict[str, int]:
-    query = sa.select(column, sa.func.count()).where(*where).group_by(column).order_by(column)
+def _ends(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
+    """Number and mean seconds of the trials of each state and reason, in one pass over the table."""
+    columns = (trial.c.state, trial.c.reason)
+    counted = (sa.func.count().label("number"), sa.func.avg(trial.c.total_seconds).label("mean"))
+    query = sa.select(*columns, *counted).where(trial.c.study_id == study_id).group_by(*columns).order_by(*columns)
+    return connection.execute(query).all()
+
+
+def _incidents(connection: sa.Connection, study_id: int) -> dict[str, int]:
+    kind = incident.c.kind
+    query = sa.select(kind, sa.func.count()).where(incident.c.study_id == study_id).group_by(kind).order_by(kind)
     return {str(value): int(count) for value, count in connection.execute(query)}
-
-
-def _seconds(connection: sa.Connection, study_id: int) -> tuple[float, float | None]:
-    spent = connection.scalar(sa.select(sa.func.sum(session.c.seconds)).where(session.c.study_id == study_id))
-    complete = (trial.c.study_id == study_id) & (trial.c.state == "complete")
-    mean = connection.scalar(sa.select(sa.func.avg(trial.c.total_seconds)).where(complete))
-    return float(spent or 0.0), None if mean is None else float(mean)
 
 
 def _running(connection: sa.Connection, study_id: int) -> tuple[Mapping[str, Any], ...]:
@@ -97,16 +105,35 @@ def _running(connection: sa.Connection, study_id: int) -> tuple[Mapping[str, Any
     return tuple(dict(row) for row in connection.execute(query).mappings())
 
 
-def _best(connection: sa.Connection, study_id: int, objective: Objective) -> Mapping[str, Any] | None:
-    order = trial.c.objective.asc() if objective.direction == "minimize" else trial.c.objective.desc()
-    query = (
-        sa.select(trial.c.number, trial.c.objective, trial.c.best_epoch, trial.c.verdict_words.label("verdict"))
-        .where(trial.c.study_id == study_id, trial.c.state == "complete", trial.c.objective.is_not(None))
-        .order_by(order, trial.c.number)
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().first()
-    return None if row is None else dict(row)
+def _best(connection: sa.Connection, study_id: int, objective: Objective, plan: Plan) -> Mapping[str, Any] | None:
+    """The rule of `ranking` in SQL, so that only the best configuration's trials are read."""
+    key = trial.c.configuration_id
+    done = (trial.c.study_id == study_id, trial.c.state == "complete", trial.c.objective.is_not(None))
+    full = 1
+    if plan != Plan():
+        counts = sa.select(sa.func.count().label("number")).where(*done).group_by(key).subquery()
+        full = plan.full([connection.scalar(sa.select(sa.func.max(counts.c.number))) or 0])
+    mean = sa.func.avg(trial.c.objective)
+    order = (sa.func.count() < full, mean if objective.direction == "minimize" else -mean, sa.func.min(trial.c.number))
+    first = connection.scalar(sa.select(key).where(*done).group_by(key).order_by(*order).limit(1))
+    if first is None:
+        return None
+    columns = (trial.c.number, trial.c.objective, trial.c.replicate, trial.c.fold, trial.c.best_epoch)
+    joined = trial.join(configuration, configuration.c.id == key)
+    query = sa.select(configuration.c.number, *columns, trial.c.verdict_words).select_from(joined)
+    rows = connection.execute(query.where(key == first, *done)).all()
+    found = standing([Run(*row[:5]) for row in rows], objective, full)
+    best_epoch, verdict = next(row[5:] for row in rows if row[1] == found.best)
+    return {
+        "configuration": found.configuration,
+        "objective": found.mean,
+        "deviation": found.deviation,
+        "trials": len(found.runs),
+        "words": found.words(),
+        "number": found.best,
+        "best_epoch": best_epoch,
+        "verdict": verdict,
+    }
 
 
 def _holder(connection: sa.Connection, study_id: int) -> str | None:

@@ -40,16 +40,18 @@ def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_wo
     return figure
 
 
-def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = ()) -> Figure:
+def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = (), counted: str = "trial") -> Figure:
     """The objective of every trial in order, and the best so far as a step line.
 
     Args:
         frame: columns trial, objective, state and `best`, the best so far.
         failed: trials without a value, marked on the axis.
+        counted: what is counted along the axis.
     """
     figure = figures.new(figures.DOUBLE, 2.4)
     axes = figure.subplots()
-    for state, marker, colour in (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER)):
+    states = (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER), ("partial", "v", figures.GREY))
+    for state, marker, colour in states:
         chosen = frame[frame["state"] == state]
         if len(chosen):
             axes.plot(chosen["trial"], chosen["objective"], marker, color=colour, ms=4, ls="", label=state)
@@ -58,7 +60,7 @@ def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = 
         across = axes.get_xaxis_transform()
         axes.plot(list(failed), [0.03] * len(failed), "x", color=figures.BLACK, transform=across, ls="", label="failed")
     figures.whole_numbers(axes, at_most=10)
-    axes.set_xlabel("trial")
+    axes.set_xlabel(counted)
     axes.set_ylabel(words)
     figures.grid(axes)
     figure.legend(loc="outside upper center", ncols=4)

@@ -42,9 +42,9 @@ def build(study: StudyFrames) -> Content:
 
 
 def _best_trials(study: StudyFrames) -> pd.DataFrame:
-    """The few complete trials with the best objective, best first."""
-    done = study.trials[(study.trials["state"] == "complete") & study.trials["objective"].notna()]
-    return done.sort_values("objective", ascending=study.objective.direction == "minimize", kind="stable").head(_TRIALS)
+    """The best trial of each of the few best configurations, in their order."""
+    numbers = [standing.best for standing in best.standings(study)[:_TRIALS]]
+    return study.trials.set_index("trial", drop=False).loc[numbers].reset_index(drop=True)
 
 
 def _best_of(count: int) -> str:
@@ -90,10 +90,16 @@ def _drawing(study: StudyFrames, found: best.Best, of_best: pd.DataFrame, metric
     left = f"; of {len(ranked)} groups the {_AT_MOST // 2} best and worst" if len(drawn) < len(ranked) else ""
     line = "; the vertical line is all validation examples together" if mark is not None else ""
     caption = (
-        f"Validation {metric} by group at the best epoch of trial {found.name}, with 95% Wilson intervals; n is the "
-        f"number of examples{line}{left}."
+        f"Validation {metric} by group at the best epoch of {_called(study, found)}, with 95% Wilson intervals; n is "
+        f"the number of examples{line}{left}."
     )
     return Drawing("groups-best", figure, caption)
+
+
+def _called(study: StudyFrames, found: best.Best) -> str:
+    assert found.standing is not None  # noqa: S101 - the caller has looked
+    own = f"trial {found.standing.best} of configuration" if best.several(study) else "trial"
+    return f"{own} {found.name}"
 
 
 def _spread(apart: pd.DataFrame, metric: str) -> Table:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from harness.analysis import overfitting, parameters
 from harness.records import STATES
 from harness.report import best
@@ -24,7 +22,7 @@ def build(study: StudyFrames) -> Content:
     findings = []
     if found.trial is not None:
         findings.append(
-            f"Best configuration: {_configuration(study, found)}, with {found.value} (trial {found.trial['trial']})."
+            f"Best configuration: {_configuration(study, found)}, with {found.value} ({_which(study, found)})."
         )
     findings.append(found.certainty)
     findings.append(_verdicts(study))
@@ -43,6 +41,13 @@ def _configuration(study: StudyFrames, found: best.Best) -> str:
         "freeze",
     ]
     return ", ".join(f"{name} {value(found.trial[name])}" for name in names)
+
+
+def _which(study: StudyFrames, found: best.Best) -> str:
+    assert found.standing is not None  # noqa: S101 - the caller has looked
+    numbers = [run.trial for run in found.standing.runs]
+    trials = f"trial{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
+    return f"configuration {found.standing.configuration}, {trials}" if best.several(study) else trials
 
 
 def _verdicts(study: StudyFrames) -> str:
@@ -76,9 +81,11 @@ def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
     facts.append(("trials", f"{int((study.trials['state'] == 'complete').sum())} complete of {len(study.trials)}"))
     total = float(study.trials["total_seconds"].sum())
     facts.append(("time in trials", duration(total) if total else cell("", None)))
-    if found.trial is not None:
-        scores = [name for name in _NAMES if not pd.isna(found.trial.get(name))]
-        facts += [(f"best trial: {_NAMES[name]}", _score(name, found.trial[name])) for name in scores]
+    if found.standing is not None:
+        own = study.trials[study.trials["trial"].isin([run.trial for run in found.standing.runs])]
+        mean = "mean " if len(own) > 1 else ""
+        scores = {name: own[name].mean() for name in _NAMES if name in own and own[name].notna().all()}
+        facts += [(f"best {best.noun(study)}: {mean}{_NAMES[name]}", _score(name, scores[name])) for name in scores]
     return facts
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.analysis import parameters, speed
+from harness.analysis import speed
 from harness.metrics import costs
 from harness.report import best
 from harness.report.cells import cell, duration, is_fraction, points, significant
 from harness.report.charts import bars, scatter
-from harness.report.naming import describe, labels, listed, plural
+from harness.report.naming import configurations, labels, listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
 
@@ -39,22 +39,12 @@ def build(study: StudyFrames) -> Content:
     )
 
 
-def _names(study: StudyFrames) -> dict[int, str]:
-    """Configuration -> its number and what sets it apart."""
-    varied = parameters.varied(study.trials)
-    first = study.trials.drop_duplicates("configuration").to_dict("records")
-    return {
-        int(row["configuration"]): ": ".join([str(row["configuration"]), *([describe(row, varied)] if varied else [])])
-        for row in first
-    }
-
-
 def _rates(study: StudyFrames) -> Content:
     windows, loads = study.windows.assign(study=study.name), study.epoch_records[["trial", "load"]]
     rates = speed.rates(study.trials, windows, loads.assign(study=study.name))
     if rates.empty:
         return Content()
-    names = _names(study)
+    names = configurations(study.trials)
     rates["name"] = [names[int(number)] for number in rates["configuration"].tolist()]
     alike = speed.comparable(rates)
     kept, note = alike.frame, alike.note
@@ -145,7 +135,7 @@ def _quality(study: StudyFrames) -> Content:
     frame = frame.dropna(subset=[column, "train_seconds"])
     if frame.empty:
         return Content()
-    names = _names(study)
+    names = configurations(study.trials)
     frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
     front = frame[frame["front"].astype(bool)]
     words = "validation loss" if column == "validation_loss" else column

@@ -1,0 +1,98 @@
+"""What the trials answered on validation examples, beside the right answers: by trial, by fold, by configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.errors import UsageError
+from harness.folds import held_out
+from harness.ranking import Standing
+from harness.records import Objective
+from harness.report.cells import is_missing
+from harness.report.study_frames import StudyFrames
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
+    """The epoch at which the objective is read; None when there is none."""
+    epoch = trial["best_epoch"] if objective.at == "best" else trial.get("last_epoch")
+    return None if epoch is None or pd.isna(epoch) else int(epoch)
+
+
+def validation_logits(study: StudyFrames, trial: Mapping[Any, Any], objective: Objective) -> Logits | None:
+    """Validation logits at the epoch that the objective reads, shape (examples, labels); None when not stored."""
+    epoch = epoch_read(trial, objective)
+    if epoch is None:
+        return None
+    try:
+        return study.logits(int(trial["trial"]), epoch)
+    except UsageError:
+        return None
+
+
+def gold_labels(study: StudyFrames, fold: object = None) -> Labels | None:
+    """Class ids of the examples that a trial of that fold (or of none) validates on, shape (examples,).
+
+    None when they were not stored or are unknown.
+    """
+    if is_missing(fold):
+        return _ids(study, study.examples)
+    labels, (folds, seed) = _ids(study, study.training_examples), _cut(study)
+    if labels is None or not folds:
+        return None
+    return labels[held_out(labels, int(str(fold)), folds, seed)]
+
+
+def of_configuration(study: StudyFrames, standing: Standing) -> list[Logits]:
+    """Logits of each replicate on all validation examples; of folds, those of every fold one after the other.
+
+    A replicate that lacks the outputs of a fold is left out: its examples are not those of the others.
+    """
+    numbers = [run.trial for run in standing.runs]
+    rows = {int(row["trial"]): row for row in study.trials[study.trials["trial"].isin(numbers)].to_dict("records")}
+    tables: dict[int, list[Logits]] = {}
+    for run in sorted(standing.runs, key=lambda run: (run.replicate, run.fold or 0)):
+        found = validation_logits(study, rows[run.trial], study.objective)
+        if found is not None:
+            tables.setdefault(run.replicate, []).append(found)
+    needed = _cut(study)[0] or 1
+    return [np.concatenate(parts) for parts in tables.values() if len(parts) == needed]
+
+
+def of_examples(study: StudyFrames) -> Labels | None:
+    """Class ids in the order of `of_configuration`, shape (examples,); None when they are unknown."""
+    folds = _cut(study)[0]
+    if not folds:
+        return gold_labels(study)
+    parts = [gold_labels(study, fold) for fold in range(folds)]
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == folds else None
+
+
+def positive(study: StudyFrames) -> int | None:
+    """Class id that binary metrics speak of."""
+    name = study.data["positive"].iloc[0]
+    names = list(study.data["label_names"].iloc[0])
+    return names.index(name) if isinstance(name, str) and name in names else None
+
+
+def _ids(study: StudyFrames, examples: pd.DataFrame) -> Labels | None:
+    if study.data.empty or examples.empty:
+        return None
+    ids = {name: place for place, name in enumerate(study.data["label_names"].iloc[0])}
+    labels = examples["label"].tolist()
+    return np.array([ids[label] for label in labels], dtype=np.int64) if set(labels) <= set(ids) else None
+
+
+def _cut(study: StudyFrames) -> tuple[int, int]:
+    """Number of folds (0 without) and the seed that drew them."""
+    data, seed = study.spec.get("data"), study.spec.get("seed", 0)
+    folds = data.get("folds") if isinstance(data, Mapping) else None
+    return int(folds or 0), int(seed[0] if isinstance(seed, Sequence) else seed)
