@@ -14,7 +14,7 @@ from results_support import barrier, epoch, pipe, prepared, process, running, st
 
 from harness.errors import HeldError, StorageError
 from harness.records import Incident, Objective, TrialOutcome
-from harness.results import frames, mirror
+from harness.results import frames, mirror, tables
 from harness.results.engine import open_engine
 from harness.results.store import Store
 
@@ -63,6 +63,14 @@ def test_a_trial_is_recorded_and_read_as_on_sqlite(store, tmp_path):
         connection.exec_driver_sql("DELETE FROM harness_metric")
     engine.dispose()
     assert store.files == tmp_path / "results.files"
+
+
+def test_the_server_says_what_every_table_and_column_means(store):
+    found = sa.inspect(store.engine)
+    for table in (tables.metadata.tables[name] for name in found.get_table_names() if name in tables.metadata.tables):
+        assert found.get_table_comment(table.name)["text"] == table.comment
+        comments = {column["name"]: column["comment"] for column in found.get_columns(table.name)}
+        assert comments == {column.name: column.comment for column in table.columns}
 
 
 def test_what_is_there_is_refused_by_name(store):

@@ -3,10 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from harness.results import schema, tables, views
-from harness.results.engine import open_engine
+from harness.results import tables, views
 from harness.results.schema_page import page
 
 DOCS = Path(__file__).parent.parent / "docs" / "schema.md"
@@ -29,16 +27,3 @@ def test_every_column_of_a_view_says_what_it_is(name):
     view, meanings = views.VIEWS[name]
     assert [column.name for column in view.columns] == list(meanings)
     assert all(meanings.values())
-
-
-def test_the_migrations_make_what_the_tables_say(tmp_path):
-    engine = open_engine(tmp_path / "results.db")
-    found = sa.inspect(engine)
-    own = {table.name: {column.name for column in table.columns} for table in tables.metadata.sorted_tables}
-    made = {
-        name: {column["name"] for column in found.get_columns(name)}
-        for name in [*found.get_table_names(), *found.get_view_names()]
-        if name != schema.VERSION_TABLE
-    }
-    engine.dispose()
-    assert made == own

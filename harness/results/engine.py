@@ -17,6 +17,7 @@ from typing import Any
 import filelock
 import sqlalchemy as sa
 
+import harness.disk as disk
 from harness.errors import HarnessError, HeldError, SpecError, StorageError, UsageError
 from harness.results import schema
 from harness.results.filesystems import network_file_system
@@ -185,7 +186,7 @@ def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
     if found == schema.HEAD:
         return
     if read_only:
-        raise SpecError(f"{path} holds no study of this harness (schema {found}); `harness run` upgrades it")
+        raise SpecError(f"{path} {_behind(found)}")
     _upgrade_file(engine, path)
 
 
@@ -223,6 +224,13 @@ def _revision(connection: sa.Connection, path: Path) -> str | None:
     if strange:
         raise SpecError(f"{path} holds triggers or views that are not harness's: {', '.join(strange)}; not opened")
     return schema.revision(connection)
+
+
+def _behind(found: str | None) -> str:
+    """What a reader is told of a database that only a writer may bring to our schema."""
+    if found is None:
+        return "holds no study of this harness yet; `harness run` makes its tables"
+    return f"has schema {found} of an older harness; `harness run` brings it to {schema.HEAD}"
 
 
 def _upgrade_file(engine: sa.Engine, path: Path) -> None:
@@ -263,8 +271,9 @@ def storage_errors(target: Target | sa.URL) -> Iterator[None]:
 
 def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessError:
     name = str(getattr(error, "sqlite_errorname", ""))
-    if name == "SQLITE_FULL" or getattr(error, "errno", None) == 28:
-        return HeldError(f"the disk of {target} is full; everything recorded is safe. Free some space, run again")
+    if disk.is_full(error):
+        server = f"the disk of {target} is full; everything recorded is safe. Free some space there, run again"
+        return HeldError(server) if is_server(str(target)) else disk.full(database_path(str(target)))
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or isinstance(error, filelock.Timeout):
         return HeldError(f"{target} was locked by another process for {BUSY_SECONDS} seconds; run again")
     if name == "SQLITE_NOTADB":
@@ -291,7 +300,7 @@ def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
                 found = schema.revision(connection)
             if found != schema.HEAD:
                 if read_only or not create:
-                    raise UsageError(f"{url.render_as_string()} holds no study yet; `harness run` makes its tables")
+                    raise UsageError(f"{url.render_as_string()} {_behind(found)}")
                 with creation_lock(engine), engine.begin() as connection:
                     schema.upgrade(connection)
         except BaseException:

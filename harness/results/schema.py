@@ -14,9 +14,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from harness.errors import SpecError
+from harness.results import tables
+from harness.results.views import VIEWS
 
 VERSION_TABLE = "harness_alembic_version"
-HEAD = "0001"
+HEAD = "0002"
 SCRIPTS = Path(str(import_module("harness.results.migrations").__file__)).parent
 
 
@@ -49,8 +51,19 @@ def revision(connection: sa.Connection) -> str | None:
     return str(found) if found else None
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Run the missing revisions inside the connection's transaction."""
+def upgrade(connection: sa.Connection, target: str = "head") -> None:
+    """Run the missing revisions inside the connection's transaction, up to the newest unless one is named."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, target)
+    if connection.dialect.supports_comments:
+        _describe(connection)
+
+
+def _describe(connection: sa.Connection) -> None:
+    """Give tables and columns on a server their meaning of today; a revision only says what they are."""
+    for table in tables.metadata.sorted_tables:
+        if table.name not in VIEWS:
+            connection.execute(sa.schema.SetTableComment(table))
+            for column in table.columns:
+                connection.execute(sa.schema.SetColumnComment(column))

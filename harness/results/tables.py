@@ -103,6 +103,7 @@ data = _table(
     "The data of a study as it was used.",
     _in_study(primary_key=True),
     _column("fingerprint", Words, "hash of the rows used"),
+    _column("revision", Words, "commit of the data set on the Hub", null=True),
     _column("label_names", Json, "class id -> name, as a list"),
     _column("positive", Words, "label that binary f1, precision and recall speak of", null=True),
     _column("splits", Json, "split -> {rows, dropped, labels}"),
