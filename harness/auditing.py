@@ -13,7 +13,7 @@ import transformers
 
 import harness.data as rows
 from harness.architectures import max_positions
-from harness.builtin.tiny import resolve_model
+from harness.hub import locate
 from harness.preparation import check_tokenizer, read_config, summarise
 from harness.records import AuditCounts, AuditJob, TokenLengths, Truncation
 from harness.spec import DataSpec
@@ -38,12 +38,13 @@ def audit(job: AuditJob) -> AuditCounts:
         SpecError, DataError, UnavailableError: as `preparation.prepare` does.
     """
     task = tasks.load(job.task)
-    configs = {name: read_config(name) for name in dict.fromkeys(job.models)}
+    folders = {name: locate(name).path for name in dict.fromkeys(job.models)}
+    configs = {name: read_config(name, path) for name, path in folders.items()}
     splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
     lengths: list[TokenLengths] = []
     recommended: dict[str, int] = {}
     for name, config in configs.items():
-        counted = count_tokens(name, config, splits, task)
+        counted = count_tokens(name, folders[name], config, splits, task)
         recommended[name] = recommend(counted["train"], job.max_lengths, max_positions(config))
         tried = tuple(sorted({*job.max_lengths, recommended[name]}))
         lengths += [describe(name, split, tokens, tried) for split, tokens in counted.items()]
@@ -67,9 +68,9 @@ def audit(job: AuditJob) -> AuditCounts:
     )
 
 
-def count_tokens(name: str, config: object, splits: rows.Splits, task: Task) -> dict[str, IntArray]:
+def count_tokens(name: str, path: str, config: object, splits: rows.Splits, task: Task) -> dict[str, IntArray]:
     """Split -> tokens of each example, shape (examples,), special tokens included."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     check_tokenizer(name, tokenizer, config)
     return {split: task.encode(part, tokenizer, UNCUT).lengths for split, part in splits.parts().items()}
 

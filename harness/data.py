@@ -35,6 +35,7 @@ class Splits:
         label_names: class id -> name.
         positive: class id that binary f1, precision and recall speak of; None beyond two classes.
         warnings: what a reader of the results has to know, such as an overlap of train and validation.
+        revision: commit of the data set on the Hub; None for files and built-in data.
     """
 
     train: Examples
@@ -44,6 +45,7 @@ class Splits:
     label_names: tuple[str, ...]
     positive: int | None
     warnings: tuple[str, ...] = ()
+    revision: str | None = None
 
     def parts(self) -> dict[str, Examples]:
         """Name -> examples of the splits that there are."""
@@ -86,7 +88,7 @@ def load(data: DataSpec, task: Task, seed: int) -> Splits:
         # What a source left out is told once, with the first part that is carved from it.
         chosen[name] = replace(examples, dropped={}) if origin in told else examples
         told.add(origin)
-    return assemble(chosen, data)
+    return replace(assemble(chosen, data), revision=source.revision)
 
 
 def planned(data: DataSpec) -> list[Part]:

@@ -5,7 +5,6 @@ What a trial would stumble over in the night is refused here, with the field and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ import harness.devices as devices
 import harness.environment as environment
 import harness.metrics as metrics
 from harness.architectures import architecture_of, layer_count, max_positions
-from harness.builtin.tiny import resolve_model
 from harness.encoder import weights_hash
 from harness.errors import DataError, SpecError, TrialFailure, UnavailableError
 from harness.freezing import parse as parse_freeze
+from harness.hub import Located, locate
 from harness.records import Demand, ModelSummary, Prepared, PrepareJob, SplitSummary
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
@@ -39,11 +38,13 @@ def prepare(job: PrepareJob) -> Prepared:
     """
     task = tasks.load(job.task)
     check_metrics(job.metrics, task)
-    configs = {name: read_config(name) for name in dict.fromkeys(job.models)}
+    found = {name: locate(name, job.revisions.get(name)) for name in dict.fromkeys(job.models)}
+    configs = {name: read_config(name, where.path) for name, where in found.items()}
     for demand in job.demands:
         check_demand(demand, configs[demand.model])
     splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
-    models = tuple(summarise_model(name, configs[name], task, len(splits.label_names)) for name in configs)
+    labels = len(splits.label_names)
+    models = tuple(summarise_model(name, found[name], configs[name], task, labels) for name in found)
     return Prepared(
         fingerprint=splits.fingerprint,
         label_names=splits.label_names,
@@ -53,6 +54,7 @@ def prepare(job: PrepareJob) -> Prepared:
         models=models,
         examples={name: list_examples(part, job.with_texts) for name, part in splits.parts().items()},
         environment=environment.capture(device_facts()),
+        data_revision=splits.revision,
     )
 
 
@@ -108,15 +110,17 @@ def list_examples(examples: Examples, with_texts: bool) -> list[tuple[int, str, 
 # --- models -----------------------------------------------------------------------------------------
 
 
-def read_config(name: str) -> Any:
+def read_config(name: str, path: str) -> Any:
     """The configuration of a model, with a row in the table of architectures.
 
+    Args:
+        name: as in the study file, for the messages.
+        path: its folder.
+
     Raises:
-        SpecError: unknown built-in model, or an unsupported architecture.
+        SpecError: an unsupported architecture.
         DataError: a folder that holds no readable model.
-        UnavailableError: a Hub model that is neither here nor to be had.
     """
-    path = resolve_model(name)
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -125,23 +129,18 @@ def read_config(name: str) -> Any:
     return config
 
 
-def unreadable(name: str, path: str, error: Exception) -> DataError | UnavailableError:
-    """The error for a model that cannot be read: a damaged folder, or a Hub that cannot be reached."""
+def unreadable(name: str, path: str, error: Exception) -> DataError:
+    """The error for a damaged model."""
     first_line = str(error).strip().split("\n")[0]
-    if os.path.isdir(path):
-        return DataError(f"model {name!r}: the folder {path} holds no readable model: {first_line}")
-    return UnavailableError(
-        f"model {name!r} is no folder here and cannot be had from the Hub: {first_line} "
-        "Check the name and the network (HF_HUB_OFFLINE must not be 1), or name a folder or builtin:tiny"
-    )
+    return DataError(f"model {name!r}: the folder {path} holds no readable model: {first_line}")
 
 
-def summarise_model(name: str, config: Any, task: Task, num_labels: int) -> ModelSummary:
+def summarise_model(name: str, found: Located, config: Any, task: Task, num_labels: int) -> ModelSummary:
     """Load a model with the task's head, as a trial will, and its tokeniser; tell what it is."""
-    path = resolve_model(name)
+    path = found.path
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = task.model(path, num_labels, dropout=None, revision=None)
+        model = task.model(path, num_labels, dropout=None)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise unreadable(name, path, error) from error
     except Exception as error:  # safetensors and tokenizers raise classes of their own, derived from Exception alone
@@ -155,7 +154,7 @@ def summarise_model(name: str, config: Any, task: Task, num_labels: int) -> Mode
         layers=layer_count(config),
         total_parameters=sum(parameter.numel() for parameter in model.parameters()),
         max_positions=max_positions(config),
-        revision=getattr(model.config, "_commit_hash", None),
+        revision=found.commit,
         weights_hash=weights_hash(model.state_dict(), model.fresh_parameters),
     )
 

@@ -1,7 +1,8 @@
-"""Pretrained models from the Hub or a folder: float32, of a known architecture, with no hole in the encoder."""
+"""Pretrained models from a folder: float32, of a known architecture, with no hole in the encoder."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 import transformers
 
 from harness.architectures import architecture_of, describe
-from harness.errors import SpecError
+from harness.errors import SpecError, UsageError
 from harness.freezing import ParameterInfo
+
+PICKLES = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 transformers.logging.set_verbosity_error()  # a missing head is normal here and said in the trial's facts
 transformers.logging.disable_progress_bar()
@@ -21,15 +24,13 @@ def load_pretrained(
     path: str,
     *,
     dropout: float | None,
-    revision: str | None,
     **settings: Any,
 ) -> Any:
     """A model of `auto_class`, float32 whatever the file holds, without code from the model's author.
 
     Args:
         auto_class: such as transformers.AutoModelForSequenceClassification.
-        path: Hub id or folder.
-        revision: commit or branch on the Hub; None for the newest.
+        path: folder with the files, as `hub.locate` gives it.
         dropout: replaces every dropout setting; None keeps the model's own.
         settings: further fields of the model's configuration, such as num_labels.
 
@@ -37,9 +38,11 @@ def load_pretrained(
         The model on the CPU. Parameters that the file does not hold are named in `model.fresh_parameters`.
 
     Raises:
+        UsageError: when the environment would let files run code.
         SpecError: for an unsupported architecture, or when embeddings or layers are missing in the file.
     """
-    config = transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **settings)
+    _refuse_pickles()
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
     row = architecture_of(config)
     if dropout is not None:
         for field in row.dropouts:
@@ -47,10 +50,10 @@ def load_pretrained(
     model, loading = auto_class.from_pretrained(
         path,
         config=config,
-        revision=revision,
         dtype=torch.float32,
         attn_implementation=row.attention,
         trust_remote_code=False,
+        use_safetensors=True,
         ignore_mismatched_sizes=True,  # a head for another number of labels counts as missing
         output_loading_info=True,
     )
@@ -58,6 +61,13 @@ def load_pretrained(
     _refuse_holes(path, [describe(name, config) for name in sorted(fresh)])
     model.fresh_parameters = frozenset(fresh)
     return model
+
+
+def _refuse_pickles() -> None:
+    """Refuse an environment in which torch unpickles whatever a file holds."""
+    value = os.environ.get(PICKLES, "")
+    if value.lower() in ("1", "y", "yes", "true"):
+        raise UsageError(f"{PICKLES} is {value} in the environment: a weights file could run code; unset it")
 
 
 def _refuse_holes(path: str, fresh: Sequence[ParameterInfo]) -> None:

@@ -78,7 +78,7 @@ class TrialConfig:
     field here; study file, search, database and reports follow.
     """
 
-    model: str = _parameter("bert-base-uncased", "Hub id, folder or builtin: name of the pretrained encoder")
+    model: str = _parameter("bert-base-uncased", "Hub id (NAME or NAME@REVISION), folder or builtin:tiny")
     epochs: int = _parameter(3, "passes over the training rows", minimum=1, maximum=10_000, usual="2 to 4 are usual")
     batch_size: int = _parameter(
         16,
@@ -166,7 +166,8 @@ class TrialConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, field by field."""
-        return dataclasses.asdict(self)
+        stopping = self.early_stopping and dataclasses.asdict(self.early_stopping)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"early_stopping": stopping}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialConfig:
@@ -366,7 +367,11 @@ class Demand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PrepareJob:
-    """Load and check everything a study needs, before any training: data, every model, every demand."""
+    """Load and check everything a study needs, before any training: data, every model, every demand.
+
+    Attributes:
+        revisions: model -> commit on the Hub that the study was begun with; others are looked up.
+    """
 
     task: str
     data: Mapping[str, Any]
@@ -375,6 +380,7 @@ class PrepareJob:
     demands: Sequence[Demand]
     metrics: Sequence[str]
     with_texts: bool
+    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +419,7 @@ class TrialJob:
         folder: the trial's own folder (checkpoints, kept model), made by the worker.
         keep_better_than: write the best weights only if the objective beats this; None always writes.
         sharing: what may be taken from other trials' work.
+        revision: commit of the model on the Hub, as the preparation found it; None for a folder.
     """
 
     trial: int
@@ -428,6 +435,7 @@ class TrialJob:
     keep_better_than: float | None = None
     checkpoint_seconds: float = 300.0
     sharing: Sharing = Sharing()
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +477,7 @@ class Prepared:
     Attributes:
         examples: split -> list of (row number in the source, label name, group, text or None).
         positive: label name that binary f1, precision and recall speak of; None beyond two classes.
+        data_revision: commit of the data set on the Hub; None for files and built-in data.
     """
 
     fingerprint: str
@@ -479,6 +488,7 @@ class Prepared:
     models: tuple[ModelSummary, ...]
     examples: Mapping[str, Sequence[tuple[int, str, str, str | None]]]
     environment: Mapping[str, Any]
+    data_revision: str | None = None
 
 
 class Truncation(NamedTuple):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.spec import DataSpec
 
 BUILTIN = "builtin:"
+COMMIT = re.compile("[0-9a-f]{40}")
 # A text may be longer than the 131,072 characters at which Python's reader stops.
 csv.field_size_limit(2**31 - 1)
 
@@ -33,11 +34,13 @@ class Source:
     Attributes:
         where: what the user wrote, for the messages.
         splits: name -> function that reads the split.
+        revision: commit on the Hub; None for what is not the Hub's.
     """
 
-    def __init__(self, where: str, splits: Mapping[str, Callable[[], pa.Table]]) -> None:
+    def __init__(self, where: str, splits: Mapping[str, Callable[[], pa.Table]], revision: str | None = None) -> None:
         self.where = where
         self.splits = splits
+        self.revision = revision
 
     def read(self, split: str) -> pa.Table:
         """All rows of a split.
@@ -233,25 +236,67 @@ def open_saved(path: Path) -> Source:
 
 
 def open_hub(data: DataSpec) -> Source:
-    """A data set of the Hub, at `data.revision`, downloaded once into the Hub's own cache."""
+    """A data set of the Hub, at `data.revision`, downloaded once into the Hub's own cache.
+
+    A commit that the cache holds is read from there. Left to itself the Hub's library, when it cannot reach the Hub,
+    gives whatever it cached last, so what it gives is compared with the commit that was asked for.
+    """
     import datasets  # heavy, and not needed for plain files
 
+    asked = data.revision if data.revision and COMMIT.fullmatch(data.revision) else None
+    if asked and (folder := cached_folder(Path(datasets.config.HF_DATASETS_CACHE), data, asked)):
+        return cached_source(data.path, folder)
     try:
-        return hub_source(data.path, datasets.load_dataset(data.path, data.name, revision=data.revision))
+        found = datasets.load_dataset(data.path, data.name, revision=data.revision)
     except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UnavailableError(
-            f"data.path {data.path!r} is neither here as a file or folder nor to be had from the Hub ({error}). "
-            "Check the name and the network (HF_HUB_OFFLINE must not be 1), log in for a gated data set, "
-            "or point data.path at a local copy"
-        ) from error
+        raise out_of_reach(data, str(error)) from error
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
         raise DataError(f"data.path {data.path!r}, data.name {data.name!r}: cannot be read: {error}") from error
+    source = hub_source(data.path, found)
+    if asked and source.revision != asked:
+        raise out_of_reach(data, f"its cache holds commit {source.revision} alone, not {asked}")
+    return source
+
+
+def out_of_reach(data: DataSpec, why: str) -> UnavailableError:
+    """The error for a data set that is neither a file nor to be had."""
+    return UnavailableError(
+        f"data.path {data.path!r} is neither here as a file or folder nor to be had from the Hub ({why}). "
+        "Check the name and the network (HF_HUB_OFFLINE must not be 1), log in for a gated data set, "
+        "or point data.path at a local copy"
+    )
+
+
+def cached_folder(cache: Path, data: DataSpec, commit: str) -> Path | None:
+    """Where the Hub's library keeps one configuration of one commit: `DATA_SET/CONFIGURATION/VERSION/COMMIT`."""
+    found = [info.parent for info in cache.glob(f"*/*/*/{commit}/dataset_info.json")]
+    named = [folder for folder in found if data.name in (None, folder.parts[-3])]
+    return named[0] if len(named) == 1 else None
+
+
+def cached_source(where: str, folder: Path) -> Source:
+    """The splits of a folder of the cache, whose files are named `DATA_SET-SPLIT.arrow`, in shards or not."""
+    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+
+    def read(split: str) -> pa.Table:
+        name = re.compile(rf".*-{re.escape(split)}(-\d{{5}}-of-\d{{5}})?\.arrow")
+        parts = sorted(file for file in folder.iterdir() if name.fullmatch(file.name))
+        return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(part))).read_all() for part in parts])
+
+    return Source(where, {split: lambda split=split: read(split) for split in info["splits"]}, folder.name)  # type: ignore[misc]
 
 
 def hub_source(where: str, found: Any) -> Source:
     """The splits of a `DatasetDict`, or a lone `Dataset` as its split train."""
     splits = found if isinstance(found, dict) else {"train": found}
-    return Source(where, {str(name): lambda part=part: arrow_table(part) for name, part in splits.items()})  # type: ignore[misc]
+    readers = {str(name): lambda part=part: arrow_table(part) for name, part in splits.items()}
+    return Source(where, readers, commit_of(splits))
+
+
+def commit_of(splits: Mapping[Any, Any]) -> str | None:
+    """The commit that the Hub's library read: it names the folder of its cache by it. None for other folders."""
+    folders = {Path(file["filename"]).parent.name for part in splits.values() for file in part.cache_files}
+    return next((name for name in folders if COMMIT.fullmatch(name)), None)
 
 
 def arrow_table(part: Any) -> pa.Table:

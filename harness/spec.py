@@ -48,7 +48,7 @@ class StudySpec(Section):
     study: Annotated[str, AfterValidator(study_name)] = Field(description="name in results.db and below reports/")
     task: str = Field(default="sequence-classification", description="kind of fine-tuning")
     model: Annotated[str, AfterValidator(model_name)] = Field(
-        description="Hub id, folder or builtin:tiny, for every trial that names no other"
+        description="Hub id (NAME or NAME@REVISION), folder or builtin:tiny, for every trial that names no other"
     )
     seed: Seed = Field(
         default=42, description="replicate r runs with seed + r; a list gives the replicates' seeds themselves"

@@ -111,6 +111,16 @@ class Store:
         with self._transaction() as connection:
             return study_writes.weights_hashes(connection, study_id)
 
+    def data_revision(self, study_id: int) -> str | None:
+        """Commit of the data set on the Hub that the study was begun with; None for files."""
+        with self._transaction() as connection:
+            return study_writes.data_revision(connection, study_id)
+
+    def model_revisions(self, study_id: int) -> dict[str, str]:
+        """Model name -> commit on the Hub that the study was begun with; folders have none."""
+        with self._transaction() as connection:
+            return study_writes.model_revisions(connection, study_id)
+
     def record_environment(self, facts: Mapping[str, Any]) -> int:
         """Store an environment once and return its id."""
         with self._transaction() as connection:

@@ -68,6 +68,7 @@ def replace_prepared(connection: sa.Connection, study_id: int, prepared: Prepare
         sa.insert(data).values(
             study_id=study_id,
             fingerprint=prepared.fingerprint,
+            revision=prepared.data_revision,
             label_names=list(prepared.label_names),
             positive=prepared.positive,
             splits={name: dataclasses.asdict(split) for name, split in prepared.splits.items()},
@@ -94,6 +95,17 @@ def data_fingerprint(connection: sa.Connection, study_id: int) -> str | None:
 def weights_hashes(connection: sa.Connection, study_id: int) -> dict[str, str]:
     """Model name -> hash of the pretrained weights that the study was begun with."""
     query = sa.select(model.c.name, model.c.weights_hash).where(model.c.study_id == study_id)
+    return {str(name): str(found) for name, found in connection.execute(query)}
+
+
+def data_revision(connection: sa.Connection, study_id: int) -> str | None:
+    """Commit of the data set on the Hub that the study was begun with; None for files."""
+    return connection.scalar(sa.select(data.c.revision).where(data.c.study_id == study_id))
+
+
+def model_revisions(connection: sa.Connection, study_id: int) -> dict[str, str]:
+    """Model name -> commit on the Hub that the study was begun with; folders have none."""
+    query = sa.select(model.c.name, model.c.revision).where(model.c.study_id == study_id, model.c.revision.is_not(None))
     return {str(name): str(found) for name, found in connection.execute(query)}
 
 

@@ -143,7 +143,7 @@ class DataSpec(Section):
 
     path: _Name = Field(description="Hub id, folder, parquet, csv or jsonl file, or builtin:reviews")
     name: _Name | None = Field(default=None, description="configuration of a Hub data set")
-    revision: _Name | None = Field(default=None, description="branch, tag or commit of a Hub data set")
+    revision: _Name | None = Field(default=None, description="branch, tag or commit of a Hub data set; default newest")
     text: _Name = Field(default="text", description="column of the text")
     text_pair: _Name | None = Field(default=None, description="column of a second text, for tasks on pairs")
     label: _Name = Field(default="label", description="column of the label, text or numbers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,17 @@ def model_name(name: str) -> str:
         raise refuse("must name a model; bert-base-uncased is usual")
     if name.startswith("builtin:") and name != "builtin:tiny":
         raise refuse(f"must be builtin:tiny, the only builtin model, a Hub id or a folder, got {shown(name)}")
+    repository, revision = split_revision(name)
+    if revision is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", revision):
+        raise refuse(f"must have a branch, tag or commit behind @, got {shown(name)}; {repository}@main, say")
     return name
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """A name on the Hub such as bert-base-uncased@main as repository and revision; None where none is asked for."""
+    repository, mark, revision = name.partition("@")
+    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", repository)
+    return (repository, revision) if mark and on_hub else (name, None)
 
 
 def freeze_word(word: str) -> str:

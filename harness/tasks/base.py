@@ -131,7 +131,7 @@ class Task(ABC):
         """Tokenise and truncate."""
 
     @abstractmethod
-    def model(self, path: str, num_labels: int, *, dropout: float | None, revision: str | None) -> PreTrainedModel:
+    def model(self, path: str, num_labels: int, *, dropout: float | None) -> PreTrainedModel:
         """Load the pretrained encoder with this task's head, all weights float32, head freshly initialised."""
 
     @abstractmethod

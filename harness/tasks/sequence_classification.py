@@ -47,10 +47,10 @@ class SequenceClassification(Task):
             pad_id=int(tokenizer.pad_token_id),
         )
 
-    def model(self, path: str, num_labels: int, *, dropout: float | None, revision: str | None) -> PreTrainedModel:
+    def model(self, path: str, num_labels: int, *, dropout: float | None) -> PreTrainedModel:
         """A model with a linear classifier on top of its summary of the text."""
         auto_class = transformers.AutoModelForSequenceClassification
-        return load_pretrained(auto_class, path, dropout=dropout, revision=revision, num_labels=num_labels)
+        return load_pretrained(auto_class, path, dropout=dropout, num_labels=num_labels)
 
     def loss(
         self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None = None
