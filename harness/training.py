@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 
 from harness.batches import Batch, Table
-from harness.devices import autocast
+from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
 from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
 from harness.metrics import direction
@@ -108,7 +108,7 @@ def _optimiser_step(
         Real and padded tokens of the batch.
     """
     config, encoder = plan.config, plan.encoder
-    torch.manual_seed(derive(plan.seed, "dropout", step))
+    seed_dropout(encoder.device, derive(plan.seed, "dropout", step))
     mass = weights.rows[rows].sum()
     loss = torch.zeros((), device=encoder.device)
     tokens = padded = 0
@@ -139,7 +139,7 @@ def _loss(plan: Plan, running: Running, batch: Batch, classes: torch.Tensor | No
 def _clip(plan: Plan, state: State) -> torch.Tensor:
     """Clip the gradients; returns their norm before, which is not finite as soon as one of them is not."""
     state.scaler.unscale_(state.optimizer)
-    parameters = [p for p in plan.encoder.model.parameters() if p.grad is not None]
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
     limit = plan.config.max_grad_norm
     if limit is None:
         return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
