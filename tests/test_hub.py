@@ -207,5 +207,5 @@ def test_a_study_that_goes_on_later_keeps_the_weights_that_it_began_with(
     assert code == 0, output
     found = [tuple(row) for row in night.rows("SELECT name, revision FROM harness_model")]
     assert found == [(MODEL, FIRST)]
-    loaded = night.rows("SELECT json_extract(facts, '$.model_revision') FROM harness_trial")
+    loaded = night.rows("SELECT json_extract(done, '$.model_revision') FROM harness_trial")
     assert [row[0] for row in loaded] == [FIRST] * 6

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,57 @@ def test_built_in_reviews_follow_rows_and_noise():
     assert source("builtin:reviews", rows=30).read("train").num_rows == 30
     clean, noisy = (source("builtin:reviews", rows=400, noise=n).read("train")["label"] for n in (0.0, 0.4))
     assert clean != noisy
+
+
+# --- one commit of the Hub's ----------------------------------------------------------------------------
+
+
+FIRST, SECOND = "1" * 40, "2" * 40
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without network whose cache holds two commits of someone/some-set, the second one fresher."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for number, commit in enumerate((FIRST, SECOND)):
+        files = {}
+        for split in ("train", "test"):
+            files[split] = str(tmp_path / f"{split}-{number}.jsonl")
+            Path(files[split]).write_text(f'{{"text": "{split} {number}", "label": "a"}}\n')
+        built = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / str(number)))
+        made = Path(built["train"].cache_files[0]["filename"]).parent
+        folder = tmp_path / "cache" / "someone___some-set" / "default" / "0.0.0" / commit
+        shutil.copytree(made, folder)
+        info = json.loads((folder / "dataset_info.json").read_text())
+        info |= {"config_name": "default", "dataset_name": "some-set"}
+        (folder / "dataset_info.json").write_text(json.dumps(info))
+        for file in folder.glob("json-*.arrow"):
+            file.rename(folder / file.name.replace("json-", "some-set-"))
+        os.utime(folder, (number, number))
+    return tmp_path / "cache"
+
+
+def test_the_commit_that_was_read_is_told(cached: Path):
+    found = source("someone/some-set")
+    assert found.revision == SECOND
+    assert found.read("train").to_pydict()["text"] == ["train 1"]
+
+
+def test_an_older_commit_is_read_although_a_newer_one_is_there(cached: Path):
+    found = source("someone/some-set", revision=FIRST)
+    assert (found.revision, list(found.splits)) == (FIRST, ["train", "test"])
+    assert found.read("train").to_pydict() == {"text": ["train 0"], "label": ["a"]}
+    assert found.read("test").to_pydict()["text"] == ["test 0"]
+
+
+def test_another_commit_than_the_one_asked_for_is_no_substitute(cached: Path):
+    with pytest.raises(UnavailableError, match=f"cache holds commit {SECOND} alone, not 3{{40}}"):
+        source("someone/some-set", revision="3" * 40)
+
+
+def test_files_and_built_in_data_have_no_commit(tmp_path: Path):
+    datasets.Dataset.from_dict(ROWS).save_to_disk(tmp_path)
+    assert source(tmp_path).revision is None
+    assert source("builtin:reviews").revision is None
