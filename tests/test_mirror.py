@@ -12,6 +12,7 @@ from harness.errors import SpecError
 from harness.records import Objective, TrialOutcome
 from harness.results import mirror
 from harness.results.store import Store
+from harness.spec import parse_study
 
 STRANGE = "a b%20?c{d}#.db"
 
@@ -82,6 +83,42 @@ def test_configurations_outside_the_searched_space_are_mirrored_too(store):
     explicit, unheard = theirs(store).trials
     assert explicit.params == {"learning_rate": 0.5, "freeze": "top-1", "batch_size": 4}
     assert (unheard.params.get("freeze"), unheard.user_attrs["freeze"]) == (None, "gradual")
+
+
+OPTIONAL = """\
+study: optional
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews"}
+configurations: [{max_grad_norm: null}, {max_grad_norm: 0.5, train: 50}]
+search:
+  dropout: [null, 0.1, 0.3]
+"""
+
+
+def test_a_number_that_may_be_absent_has_the_range_of_its_numbers(store):
+    study_id = store.create_study(parse_study(OPTIONAL))
+    finished(store, study_id, TrialOutcome("complete"), dropout=0.2, max_grad_norm=2.0, train=80)
+    mirror.sync(store, study_id)
+    (found,) = theirs(store, "optional").trials
+    assert found.params == {"dropout": 0.2, "max_grad_norm": 2.0, "train": 80}
+    assert {name: (kind.low, kind.high) for name, kind in found.distributions.items()} == {
+        "dropout": (0.1, 0.3),
+        "max_grad_norm": (0.5, 2.0),
+        "train": (50, 80),
+    }
+
+
+def test_a_number_that_is_absent_is_told_beside_the_parameters(store):
+    study_id = store.create_study(parse_study(OPTIONAL))
+    finished(store, study_id, TrialOutcome("complete"), dropout=None, max_grad_norm=None, train=None)
+    mirror.sync(store, study_id)
+    (found,) = theirs(store, "optional").trials
+    assert (found.state, found.value) == (TrialState.COMPLETE, 0.4)
+    assert found.params == {}
+    assert {name: found.user_attrs[name] for name in ("dropout", "max_grad_norm", "train")} == dict.fromkeys(
+        ("dropout", "max_grad_norm", "train")
+    )
 
 
 def test_times_are_ours(store):

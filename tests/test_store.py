@@ -21,6 +21,7 @@ from harness.records import Incident, MetricValue, Objective, TrialConfig, Trial
 from harness.results import frames
 from harness.results.store import Store
 from harness.results.tables import metadata, metric, prediction, session, trial
+from harness.spec import parse_study
 from harness.verdicts import LEARNT_NOTHING
 
 OBJECTIVES = (Objective(),)
@@ -65,6 +66,31 @@ def test_the_files_lie_beside_the_database(store, tmp_path):
 
 def test_only_the_owner_may_read_the_database(store, tmp_path):
     assert stat.S_IMODE((tmp_path / "results.db").stat().st_mode) == 0o600
+
+
+def test_a_corrected_study_file_brings_its_objectives_along(store, study_id):
+    said = "objective: {metric: loss, direction: minimize, at: best}"
+    corrected = parse_study(study_file().text.replace(said, "objectives: [accuracy, train_seconds]"))
+    store.extend_study(study_id, corrected)
+    row = store.study("probe")
+    assert [(each.metric, each.direction) for each in row.objectives] == [
+        ("accuracy", "maximize"),
+        ("train_seconds", "minimize"),
+    ]
+    assert (row.text, row.fingerprint) == (corrected.text, corrected.spec.fingerprint)
+    started = running(store, study_id)
+    store.record_epoch(started.id, epoch(1))
+    store.finish_trial(started.id, TrialOutcome("complete", seconds={"train": 7.0}))
+    assert store.trial(started.id).objective_values == (0.5, 7.0)
+
+
+def test_a_study_knows_the_weights_that_it_was_begun_with(store, study_id):
+    assert store.weights_hashes(study_id) == {}
+    first = prepared()
+    models = (*first.models, dataclasses.replace(first.models[0], name="other", weights_hash="def"))
+    store.record_prepared(study_id, dataclasses.replace(first, models=models))
+    assert store.weights_hashes(study_id) == {"builtin:tiny": "abc", "other": "def"}
+    assert store.weights_hashes(store.create_study(study_file("another"))) == {}
 
 
 def test_preparing_again_replaces_what_was_prepared(store, study_id):
@@ -158,6 +184,18 @@ def test_an_epoch_is_stored_once_and_compared_ever_after(store, study_id):
     assert store.epoch_values(row.id, "validation", "loss") == {1: 0.6}
     details = frames.incidents(store.engine, "probe").iloc[0]["details"]
     assert [(m["split"], m["name"], m["stored"]) for m in details["metrics"]] == [("validation", "loss", 0.6)]
+
+
+def test_the_values_of_a_study_are_those_of_each_of_its_trials(store, study_id):
+    rows = [running(store, study_id, epochs=number + 1) for number in range(3)]
+    elsewhere = running(store, store.create_study(study_file("another")))
+    for row, losses in zip([*rows, elsewhere], [(0.5, math.inf), (0.4,), (), (0.3,)], strict=True):
+        for number, loss in enumerate(losses, start=1):
+            store.record_epoch(row.id, epoch(number, validation=loss))
+    found = store.epoch_values_of_study(study_id, "validation", "loss")
+    assert found == {rows[0].id: {1: 0.5, 2: math.inf}, rows[1].id: {1: 0.4}}
+    assert {row.id: store.epoch_values(row.id, "validation", "loss") for row in rows} == {rows[2].id: {}} | found
+    assert store.epoch_values_of_study(study_id, "validation", "accuracy")[rows[1].id] == {1: 0.5}  # no group's
 
 
 def test_a_metric_more_or_less_is_a_difference(store, study_id):
@@ -437,6 +475,34 @@ def test_kept_models_come_best_first_and_can_be_forgotten(store, study_id):
     assert [row.id for row in store.kept(study_id)] == [rows[2], rows[0]]
 
 
+@pytest.mark.parametrize(("direction", "order"), [("minimize", [1, 0, 3, 2]), ("maximize", [0, 1, 2, 3])])
+def test_kept_models_of_complete_trials_come_before_those_of_pruned_ones(store, direction, order):
+    text = (
+        study_file()
+        .text.replace("direction: minimize", f"direction: {direction}")
+        .replace("metric: loss", "metric: accuracy")
+    )
+    study_id = store.create_study(parse_study(text))
+    rows = []
+    for number, (accuracy, state) in enumerate(
+        [(0.6, "complete"), (0.5, "complete"), (0.9, "pruned"), (0.1, "pruned")]
+    ):
+        row = running(store, study_id, epochs=number + 1)
+        store.record_epoch(row.id, epoch(1, metrics=(MetricValue("validation", "accuracy", accuracy),)))
+        store.finish_trial(row.id, TrialOutcome(state, model_folder="best"))
+        rows.append(row.id)
+    assert [row.id for row in store.kept(study_id)] == [rows[place] for place in order]
+
+
+def test_a_kept_model_without_a_value_comes_last_among_its_like(store, study_id):
+    for number, losses in enumerate([(), (0.9,)]):
+        row = running(store, study_id, epochs=number + 1)
+        for loss in losses:
+            store.record_epoch(row.id, epoch(1, validation=loss))
+        store.finish_trial(row.id, TrialOutcome("complete", model_folder="best"))
+    assert [row.objective for row in store.kept(study_id)] == [0.9, None]
+
+
 # --- holding -------------------------------------------------------------------------------------------------
 
 
@@ -523,7 +589,7 @@ def test_a_full_disk_loses_nothing_and_says_try_again(store, study_id):
         connection.execute(f"PRAGMA max_page_count={pages if full[0] else 1_000_000}")
 
     noise = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
-    with pytest.raises(HeldError, match="disk of .* is full") as caught:
+    with pytest.raises(HeldError, match="no space is left for .*results.db") as caught:
         store.record_epoch(row.id, epoch(2, logits=noise))
     assert caught.value.exit_code == 75
     assert store.epoch_values(row.id, "validation", "loss") == {1: 0.6}

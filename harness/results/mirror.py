@@ -32,23 +32,28 @@ STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
 
-def sync(store: Store, study_id: int) -> int:
+def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -> int:
     """Add the finished trials that Optuna's tables lack; return how many.
+
+    Args:
+        store: the open database.
+        study_id: the study.
+        ended: trials that ended just now; all that are missing unless given, for which every trial is read.
 
     Raises:
         SpecError: when another Optuna made its tables, or a study of the name has other directions.
     """
     row = next(row for row in store.studies() if row.id == study_id)
-    finished = [trial for trial in store.trials(study_id) if trial.finished]
     with storage_errors(store.engine.url.set(password=None)), _storage(store.engine) as storage:
         optuna_id = _optuna_study(storage, row)
-        there = _mirrored(storage.engine, optuna_id)
-        missing = [trial for trial in finished if trial.number not in there]
+        if ended is None:
+            there = _mirrored(storage.engine, optuna_id)
+            ended = [trial for trial in store.trials(study_id) if trial.finished and trial.number not in there]
         space = Space.of(row.spec)
-        for trial in missing:
+        for trial in ended:
             losses = store.epoch_values(trial.id, "validation", row.objectives[0].metric)
             storage.create_new_trial(optuna_id, template_trial=frozen(trial, space, losses, len(row.objectives)))
-    return len(missing)
+    return len(ended)
 
 
 @contextmanager
@@ -147,6 +152,8 @@ class Space:
         log, declared = self.names[name]
         kind = str(hyperparameters()[name][0].type).removesuffix(" | None")
         if kind in ("int", "float"):
+            if value is None:
+                return None
             numbers = [*(v for v in declared if isinstance(v, (int, float))), value]
             if log and min(numbers) <= 0:
                 return None
@@ -191,15 +198,15 @@ def frozen(trial: TrialRow, space: Space, epoch_values: Mapping[int, float], obj
     )
 
 
-def _attributes(trial: TrialRow, left_out: Mapping[str, Any]) -> dict[str, Any]:
-    said = {"reason": trial.reason, "verdict": trial.verdict_words, "fold": trial.fold, **left_out}
+def _attributes(trial: TrialRow, left_out: dict[str, Any]) -> dict[str, Any]:
+    said = {"reason": trial.reason, "verdict": trial.verdict_words, "fold": trial.fold}
     always = {
         MARK: trial.number,
         "configuration": trial.configuration,
         "seed": trial.seed,
         "replicate": trial.replicate,
     }
-    return always | {name: value for name, value in said.items() if value is not None}
+    return always | {name: value for name, value in said.items() if value is not None} | left_out
 
 
 def _local(text: str) -> datetime:

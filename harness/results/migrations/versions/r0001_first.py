@@ -14,8 +14,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-WHOLE = sa.BigInteger().with_variant(sa.INTEGER(), "sqlite")
-REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
+WHOLE: sa.types.TypeEngine[Any] = sa.BigInteger().with_variant(sa.INTEGER(), "sqlite")
+REAL: sa.types.TypeEngine[Any] = sa.Double().with_variant(sa.REAL(), "sqlite")
 
 METRICS = """
 SELECT harness_metric.trial_id AS trial_id, harness_metric.epoch AS epoch,
@@ -251,8 +251,8 @@ def _trials() -> None:
         _of("harness_trial", "environment_id", "harness_environment"),
     )
     # a trial without a fold counts as fold -1: missing folds would be distinct
-    parts = ["configuration_id", "seed", sa.text("coalesce(fold, -1)")]
-    op.create_index("uq_harness_trial_identity", "harness_trial", parts, unique=True)
+    identity = [sa.text("configuration_id"), sa.text("seed"), sa.text("coalesce(fold, -1)")]
+    op.create_index("uq_harness_trial_identity", "harness_trial", identity, unique=True)
 
 
 def _incidents() -> None:
