@@ -101,7 +101,7 @@ def read_groups(table: pa.Table, column: str, bad: BadRows) -> list[str]:
     for row, value in enumerate(values):
         if value is None:
             bad.add(row, "missing group", column, value)
-    return [str(value) or EMPTY_GROUP for value in values]
+    return [str(value).replace("\0", "") or EMPTY_GROUP for value in values]  # no database takes a NUL
 
 
 def label_name(value: Any) -> str | None:

@@ -139,3 +139,7 @@ def test_pairs_and_groups_are_read_and_checked_too():
 
 def test_an_empty_group_has_a_name_since_the_empty_one_means_all_rows():
     assert read({**GOOD, "language": ["de", "", "de"]}, groups="language").groups == ["de", "(empty)", "de"]
+
+
+def test_groups_that_the_record_could_not_tell_apart_are_one_group():
+    assert read({**GOOD, "language": ["de", "\0", "d\0e"]}, groups="language").groups == ["de", "(empty)", "de"]

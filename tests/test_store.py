@@ -21,6 +21,7 @@ from harness.records import Incident, MetricValue, Objective, TrialConfig, Trial
 from harness.results import frames
 from harness.results.store import Store
 from harness.results.tables import metadata, metric, prediction, session, trial
+from harness.row_checks import EMPTY_GROUP
 from harness.spec import parse_study
 from harness.verdicts import LEARNT_NOTHING
 
@@ -203,6 +204,15 @@ def test_a_metric_more_or_less_is_a_difference(store, study_id):
     store.record_epoch(row.id, epoch(1))
     fewer = dataclasses.replace(epoch(1), metrics=epoch(1).metrics[:-1])
     assert store.record_epoch(row.id, fewer) == "different"
+
+
+def test_an_empty_group_by_its_name_is_not_all_rows(store, study_id):
+    row = running(store, study_id)
+    values = [MetricValue("validation", "loss", 0.5), MetricValue("validation", "loss", 0.9, EMPTY_GROUP)]
+    store.record_epoch(row.id, epoch(1, metrics=tuple(values)))
+    assert store.epoch_values(row.id, "validation", "loss") == {1: 0.5}
+    store.finish_trial(row.id, TrialOutcome("complete"))
+    assert list(frames.summary(store.engine, "probe")["validation_loss"]) == [0.5]
 
 
 def test_an_epoch_recomputed_with_the_same_nan_is_the_same(store, study_id):
