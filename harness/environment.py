@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 
 PACKAGES = (
-    "harness", "torch", "transformers", "tokenizers", "datasets", "safetensors", "optuna", "numpy", "scipy",
-    "scikit-learn", "pandas", "pyarrow", "sqlalchemy",
+    "harness", "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "optuna",
+    "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "sqlalchemy",
 )  # fmt: skip
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED",
