@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.deadline import Deadline
-from harness.records import Objective, Progress
+from harness.ranking import Standing
+from harness.records import Progress
 from harness.results.rows import TrialRow
-from harness.spec import StudySpec
+from harness.roster import Roster
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Board:
 
     Attributes:
         total: trials that the study will have; None while only time bounds it.
+        best: the best configuration by the rule of `ranking`; None without a complete trial.
         eta_seconds: expected time to finish; None while nothing is known.
     """
 
@@ -36,7 +37,7 @@ class Board:
     total: int | None
     states: Mapping[str, int]
     running: Mapping[int, Slot]
-    best: TrialRow | None
+    best: Standing | None
     eta_seconds: float | None
     deadline: str
 
@@ -52,42 +53,24 @@ class Observer(Protocol):
 
 
 def board(
-    spec: StudySpec,
-    total: int | None,
-    trials: Sequence[TrialRow],
-    running: Mapping[int, Slot],
-    slots: int,
-    deadline: Deadline,
+    study: str, total: int | None, roster: Roster, running: Mapping[int, Slot], slots: int, deadline: Deadline
 ) -> Board:
-    """Count, find the best, and estimate the time to finish."""
+    """Counts, the best, and an estimate of the time to finish."""
     return Board(
-        study=spec.study,
+        study=study,
         total=total,
-        states=Counter(trial.state for trial in trials),
+        states={state: count for state, count in roster.states.items() if count},
         running=dict(running),
-        best=best_of(trials, spec.objectives[0]),
-        eta_seconds=_eta_seconds(total, trials, running, slots),
+        best=roster.best,
+        eta_seconds=_eta_seconds(total, roster, running, slots),
         deadline=deadline.words(),
     )
 
 
-def best_of(trials: Sequence[TrialRow], objective: Objective) -> TrialRow | None:
-    """The complete trial with the best value, the earliest of equals; None without one."""
-    best: TrialRow | None = None
-    for trial in trials:
-        if trial.state == "complete" and trial.objective is not None:
-            if best is None or best.objective is None or objective.better(trial.objective, best.objective):
-                best = trial
-    return best
-
-
-def _eta_seconds(
-    total: int | None, trials: Sequence[TrialRow], running: Mapping[int, Slot], slots: int
-) -> float | None:
+def _eta_seconds(total: int | None, roster: Roster, running: Mapping[int, Slot], slots: int) -> float | None:
     """What is left, at the mean duration of complete trials, shared by all slots."""
-    durations = [t.total_seconds for t in trials if t.state == "complete" and t.total_seconds is not None]
-    if not durations or total is None:
+    mean = roster.mean_seconds
+    if mean is None or total is None:
         return None
-    left = total - sum(trial.finished for trial in trials)
     begun = sum(slot.progress.step / slot.progress.steps for slot in running.values() if slot.progress)
-    return max(0.0, left - begun) * sum(durations) / len(durations) / slots
+    return max(0.0, total - roster.finished - begun) * mean / slots

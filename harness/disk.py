@@ -37,7 +37,8 @@ def full(place: Path, met: str = "") -> HeldError:
     """
     there = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
     left = shutil.disk_usage(there).free / 1e6
+    said = f": {met}" if met else ""
     return HeldError(
-        f"no space is left for {place} ({left:,.1f} MB free on its disk){f': {met}' if met else ''}. Everything recorded "
-        f"is safe and unfinished trials wait; free some space and run the same command again"
+        f"no space is left for {place} ({left:,.1f} MB free on its disk){said}. Everything recorded is safe and "
+        "unfinished trials wait; free some space and run the same command again"
     )

@@ -7,26 +7,23 @@ how it looks on a terminal belongs to whoever passes an observer.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+import harness.disk as disk
 import harness.metrics as metrics
-from harness.asking import ask_worker
+import harness.shelf as shelf
 from harness.board import Board, Observer, Slot, board
 from harness.deadline import Deadline, Stop
-from harness.environment import git_state
-from harness.errors import DataError, Interrupted
+from harness.errors import Interrupted
 from harness.executors.base import Executor
+from harness.opening import Opened, prepare
 from harness.records import (
     EpochRecord,
     Incident,
     JobDone,
     Message,
     Objective,
-    Prepared,
-    PrepareJob,
     Progress,
     TrainJob,
     TrialFacts,
@@ -37,6 +34,7 @@ from harness.records import (
 from harness.results import mirror
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
+from harness.roster import Roster
 from harness.sampling import Tried
 from harness.search import Search
 from harness.spec import StudyFile, StudySpec
@@ -61,26 +59,29 @@ class Night:
         self.observer = observer
         self.stop = stop
         self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
-        self.trials = {trial.id: trial for trial in store.trials(row.id)}
+        self.trials = Roster(row, self.spec, store.trials(row.id))
         epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
-        tried = [self._tried(trial, epochs.get(trial.id, {})) for trial in self.trials.values()]
-        self.search = Search(self.spec, tried)
+        self.search = Search(self.spec, [self._tried(trial, epochs.get(trial.id, {})) for trial in self.trials])
         self.running: dict[int, Slot] = {}
-        self.environment: int | None = None
         self.failures_in_a_row = 0
         self.slots = 1 if times_its_trials(self.spec) else executor.slots
+        self._opened: Opened | None = None
         self._ending = False
         self._closed = False
+        self._full = ""  # what a worker said about a full disk
 
     # --- one night ------------------------------------------------------------------------------
 
     def work_left(self) -> bool:
         """Whether a waiting trial or a new one is due."""
-        return not self.deadline.passed() and (self._waiting() is not None or self.search.next() is not None)
+        return not self.deadline.passed() and (self.trials.waiting() is not None or self.search.more())
 
     def through(self) -> None:
         """Prepare, then keep every worker busy until the plan or the budget ends."""
-        self._prepare()
+        shelf.tidy_all(self.store, self.trials, self.spec.keep)
+        if self.slots < self.executor.slots:
+            self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
+        self._opened = prepare(self.store, self.row, self.file, self.executor, self.observer, self.stop)
         self._fill()
         while self.running:
             for slot, message in self.executor.messages(TICK_SECONDS):
@@ -89,49 +90,13 @@ class Night:
             if not self._ending:
                 self._fill()
             self.observer.tick(self.board())
+        if self._full:
+            raise disk.full(self.store.files, self._full)
         if self.stop.asked:
             raise Interrupted(
                 f"interrupted; everything recorded is safe. Go on with: harness run {self.row.name}",
                 self.stop.exit_code,
             )
-
-    def _prepare(self) -> None:
-        self.observer.note("checking data and models …")
-        if self.slots < self.executor.slots:
-            self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
-        job = PrepareJob(
-            task=self.spec.task,
-            data=self.spec.data.model_dump(mode="json"),
-            seed=self.spec.seeds[0],
-            models=self.spec.models(),
-            demands=self.spec.demands(),
-            metrics=[objective.metric for objective in self.spec.objectives],
-            with_texts=self.spec.store_texts,
-        )
-        prepared = ask_worker(self.executor, job, self.stop)
-        assert isinstance(prepared, Prepared)
-        known = self.store.data_fingerprint(self.row.id)
-        if known is not None and known != prepared.fingerprint:
-            raise DataError(
-                f"data of study {self.row.name!r} changed: fingerprint {prepared.fingerprint}, recorded {known}. "
-                "Restore the data, or start another study with --set study=NEW-NAME"
-            )
-        self._refuse_other_weights(prepared)
-        self.store.record_prepared(self.row.id, prepared)
-        git = git_state(self.file.path.parent if self.file.path else Path())
-        self.environment = self.store.record_environment({**prepared.environment, "git": git})
-        for warning in prepared.warnings:
-            self.observer.note(f"warning: {warning}")
-
-    def _refuse_other_weights(self, prepared: Prepared) -> None:
-        begun_with = self.store.weights_hashes(self.row.id) if any(t.attempt for t in self.trials.values()) else {}
-        for model in prepared.models:
-            if begun_with.get(model.name, model.weights_hash) != model.weights_hash:
-                raise DataError(
-                    f"the weights of {model.name} changed since study {self.row.name!r} began: "
-                    f"{model.weights_hash[:16]}, recorded {begun_with[model.name][:16]}. "
-                    "Restore the model, or start another study with --set study=NEW-NAME"
-                )
 
     # --- placing --------------------------------------------------------------------------------
 
@@ -139,13 +104,10 @@ class Night:
         for slot in range(self.slots):
             if slot in self.running or self._closed or self.deadline.passed() or self.stop.asked:
                 continue
-            trial = self._waiting() or self._proposed()
+            trial = self.trials.waiting() or self._proposed()
             if trial is None:
                 return
             self._start(slot, trial)
-
-    def _waiting(self) -> TrialRow | None:
-        return next((trial for trial in self.trials.values() if trial.state == "waiting"), None)
 
     def _proposed(self) -> TrialRow | None:
         proposal = self.search.next()
@@ -159,24 +121,23 @@ class Night:
             fold=proposal.fold,
             origin=proposal.origin,
         )
-        self.trials[trial.id] = trial
+        self.trials.put(trial)
         self.search.add(self._tried(trial, {}))
         return trial
 
     def _start(self, slot: int, trial: TrialRow) -> None:
-        self.store.start_trial(trial.id, f"local-{slot}", self.environment)
+        assert self._opened is not None
+        self.store.start_trial(trial.id, f"local-{slot}", self._opened.environment)
         self._refresh(trial.id)
         self.running[slot] = Slot(self.trials[trial.id], time.monotonic())
-        self.executor.submit(slot, TrainJob((self._job(trial),)))
+        self.executor.submit(slot, TrainJob((self._job(trial, self._opened),)))
         self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
 
-    def _job(self, trial: TrialRow) -> TrialJob:
-        kept = self.store.kept(self.row.id)
-        full = len(kept) >= self.spec.keep
+    def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
         return TrialJob(
             trial=trial.id,
             task=self.spec.task,
-            data=self.spec.data.model_dump(mode="json"),
+            data=opened.data,
             data_seed=self.spec.seeds[0],
             config=trial.config,
             seed=trial.seed,
@@ -184,7 +145,8 @@ class Night:
             objective=selection(self.spec.objectives),
             folder=str(self.store.trial_folder(trial.id)),
             keep=self.spec.keep > 0,
-            keep_better_than=kept[self.spec.keep - 1].objective if full and self.spec.keep else None,
+            keep_better_than=shelf.bar(self.trials, self.spec.keep),
+            revision=opened.revisions.get(trial.config.model),
         )
 
     def _words(self, trial: TrialRow) -> str:
@@ -235,8 +197,9 @@ class Night:
         running.ended = True
         trial = running.trial
         if outcome.state == "waiting":
-            incident = Incident("interrupted", outcome.message or "interrupted; a checkpoint was written")
-            self.store.requeue_trial(trial.id, incident)
+            self._full = self._full or (outcome.message if outcome.reason == "disk" else "")
+            kind = "disk" if outcome.reason == "disk" else "interrupted"
+            self.store.requeue_trial(trial.id, Incident(kind, outcome.message))
             self._refresh(trial.id)
             return
         self._finish(trial, outcome)
@@ -245,12 +208,9 @@ class Night:
         self.store.finish_trial(trial.id, outcome)
         ended = self._refresh(trial.id)
         self.search.finish(trial.number, outcome.state, _values(ended))
-        self.failures_in_a_row = self.failures_in_a_row + 1 if outcome.state == "failed" else 0
-        if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW and not self._closed:
-            self._closed = True
-            self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
-        mirror.sync(self.store, self.row.id)
-        self._tidy(ended)
+        self._count_failures(ended)
+        mirror.sync(self.store, self.row.id, [ended])
+        shelf.tidy(self.store, self.trials, trial.id, self.spec.keep)
         self.observer.note(f"trial {trial.number} {self._ending_words(ended)}")
 
     def _ending_words(self, trial: TrialRow) -> str:
@@ -261,15 +221,16 @@ class Night:
         seconds = "" if trial.total_seconds is None else f" in {trial.total_seconds:.1f} s"
         return f"{trial.state}{seconds}: {objective.metric} {value}; {trial.verdict_words or ''}"
 
-    def _tidy(self, trial: TrialRow) -> None:
-        """After the row is safe: the ended trial's checkpoints go, and models beyond the best few."""
-        shutil.rmtree(self.store.trial_folder(trial.id) / "checkpoints", ignore_errors=True)
-        for beaten in self.store.kept(self.row.id)[self.spec.keep :]:
-            assert beaten.model_folder is not None
-            self.store.forget_model(beaten.id)
-            shutil.rmtree(self.store.trial_folder(beaten.id) / beaten.model_folder, ignore_errors=True)
-
     # --- trouble ----------------------------------------------------------------------------------
+
+    def _count_failures(self, ended: TrialRow) -> None:
+        """A sampler that proposes only what fails is stopped; a grid or a list of configurations has an end."""
+        if ended.origin != "sampled":
+            return
+        self.failures_in_a_row = self.failures_in_a_row + 1 if ended.state == "failed" else 0
+        if self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW and not self._closed:
+            self._closed = True
+            self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
 
     def _died(self, slot: int, running: Slot, death: WorkerDied) -> None:
         """A worker killed from outside is given another; one that died of the trial fails it by name."""
@@ -289,7 +250,7 @@ class Night:
             self._finish(trial, TrialOutcome("failed", "crashed", message, death.log_tail))
 
     def _watch(self) -> None:
-        if (self.stop.asked or self.deadline.passed()) and not self._ending:
+        if (self.stop.asked or self._full or self.deadline.passed()) and not self._ending:
             self._ending = True
             self.observer.note("ending: trials write checkpoints and go on at the next run")
             for slot in self.running:
@@ -313,7 +274,7 @@ class Night:
     # --- views --------------------------------------------------------------------------------------
 
     def _refresh(self, trial_id: int) -> TrialRow:
-        self.trials[trial_id] = self.store.trial(trial_id)
+        self.trials.put(self.store.trial(trial_id))
         return self.trials[trial_id]
 
     def _tried(self, trial: TrialRow, epochs: Mapping[int, float]) -> Tried:
@@ -330,8 +291,7 @@ class Night:
 
     def board(self) -> Board:
         """The study at a glance."""
-        trials = list(self.trials.values())
-        return board(self.spec, self.search.total, trials, self.running, self.slots, self.deadline)
+        return board(self.spec.study, self.search.total, self.trials, self.running, self.slots, self.deadline)
 
 
 def selection(objectives: Sequence[Objective]) -> Objective:

@@ -98,12 +98,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else canonical_json(value)
 
 
-def parameters(config: TrialConfig, space: Mapping[str, Choice | Range]) -> Params:
-    """The searched part of a configuration in Optuna's terms."""
-    values = config.as_dict()
-    return {name: _plain(values[name]) for name in space}
-
-
 # --- Optuna ---------------------------------------------------------------------------------------
 
 
@@ -114,30 +108,34 @@ class Sampling:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.spec = spec
         self.space = {name: distribution(dimension) for name, dimension in spec.search.items()}
+        self.storage = optuna.storages.InMemoryStorage()
         self.study = optuna.create_study(
+            storage=self.storage,
             study_name=spec.study,  # hyperband hashes the name
             directions=[objective.direction for objective in spec.objectives],
             pruner=pruner(spec.pruner, self._longest()),
         )
         self._asked: optuna.Trial | None = None
+        self._size = 0  # trials of the Optuna study, which counting would copy
         self._numbers: dict[int, int] = {}
-        self._configurations: dict[str, TrialConfig] = {}
+        self._around: dict[str, Any] = {}  # the values beside the searched ones, the same at every point of the space
 
-    def configurations(self) -> list[TrialConfig]:
-        """Configurations of the space that were tried, in order of their first trial."""
-        return list(self._configurations.values())
-
-    def add(self, trial: Tried) -> None:
-        """Mirror a trial of the record if it lies within the space."""
-        params = parameters(trial.config, self.spec.search)
-        if not params or not self._inside(trial.config):
-            return
-        self._configurations.setdefault(trial.config.fingerprint, trial.config)
-        self._numbers[trial.number] = self._asked_number(params)
+    def add(self, trial: Tried) -> bool:
+        """Mirror a trial of the record if it lies within the space; whether it does."""
+        values = trial.config.as_dict()
+        if not self._within(values):
+            return False
+        params = {name: _plain(values[name]) for name in self.space}
+        ended = trial.state in ("complete", "pruned", "failed")
+        if ended and self.spec.pruner.name != "hyperband":
+            self._numbers[trial.number] = self._added(self._frozen(trial, params))
+            return True
+        self._numbers[trial.number] = self._running_number(params)
         for epoch, value in sorted(trial.epochs.items()):
             self.report(trial.number, epoch, value)  # asked again, since hyperband writes down its rungs when asked
-        if trial.state in ("complete", "pruned", "failed"):
+        if ended:
             self.finish(trial.number, trial.state, trial.values)
+        return True
 
     def ask(self, seed: int) -> Params:
         """New parameters; `add` of the trial made from them takes them up."""
@@ -149,46 +147,60 @@ class Sampling:
             return self._decoded(_ask_elsewhere(self.study, self.space, seed))
         self.study.sampler = sampler(self.spec.sampler, seed)
         self._asked = self.study.ask(self.space)
+        self._size += 1
         return self._decoded(self._asked.params)
 
-    def _asked_number(self, params: Params) -> int:
+    def _running_number(self, params: Params) -> int:
         asked, self._asked = self._asked, None
         if asked is not None and asked.params == params:
             return asked.number
         if asked is not None:  # an explicit trial came in between: the point is free again
             self.study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
-        running = optuna.create_trial(state=optuna.trial.TrialState.RUNNING, params=params, distributions=self.space)
-        self.study.add_trial(running)
-        return len(self.study.get_trials(deepcopy=False)) - 1
+        states = optuna.trial.TrialState
+        return self._added(optuna.create_trial(state=states.RUNNING, params=params, distributions=self.space))
+
+    def _added(self, trial: optuna.trial.FrozenTrial) -> int:
+        self.study.add_trial(trial)
+        self._size += 1
+        return self._size - 1
+
+    def _frozen(self, trial: Tried, params: Params) -> optuna.trial.FrozenTrial:
+        """An ended trial as `report` and `finish` would leave it, in one step."""
+        several = len(self.spec.objectives) > 1
+        epochs = {} if several else {epoch: v for epoch, v in sorted(trial.epochs.items()) if math.isfinite(v)}
+        state = _ended(trial.state, trial.values)
+        values: Sequence[float] | None = trial.values if state == optuna.trial.TrialState.COMPLETE else None
+        if state == optuna.trial.TrialState.PRUNED and epochs:
+            values = [epochs[max(epochs)]]  # Optuna's `tell` takes the last one for a pruned trial's value
+        return optuna.create_trial(
+            state=state, values=values, params=params, distributions=self.space, intermediate_values=epochs
+        )
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Epoch objective to the pruner; False for trials outside the space or with several objectives."""
-        trial = self._report(number, epoch, value)
-        return trial is not None and trial.should_prune()
+        if number not in self._numbers or len(self.spec.objectives) > 1 or not math.isfinite(value):
+            return False
+        identity = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, self._numbers[number])
+        # past optuna.Trial, which would walk through all trials to find the search space again
+        if epoch not in self.storage.get_trial(identity).intermediate_values:
+            self.storage.set_trial_intermediate_value(identity, epoch, float(value))
+        return self.study.pruner.prune(self.study, self.storage.get_trial(identity))
 
     def finish(self, number: int, state: State, values: Sequence[float]) -> None:
         """Complete trials with finite values count; pruned and failed ones as Optuna's own states."""
         if number not in self._numbers:
             return
-        states = optuna.trial.TrialState
-        if state == "complete" and values and all(math.isfinite(v) for v in values):
-            self.study.tell(self._numbers[number], list(values))
-        else:
-            self.study.tell(self._numbers[number], state=states.PRUNED if state == "pruned" else states.FAIL)
+        ended = _ended(state, values)
+        complete = ended == optuna.trial.TrialState.COMPLETE
+        self.study.tell(self._numbers[number], list(values) if complete else None, state=ended)
 
-    def _report(self, number: int, epoch: int, value: float) -> optuna.Trial | None:
-        if number not in self._numbers or len(self.spec.objectives) > 1 or not math.isfinite(value):
-            return None
-        identity = self.study.get_trials(deepcopy=False)[self._numbers[number]]._trial_id
-        trial = optuna.Trial(self.study, identity)
-        trial.report(value, epoch)
-        return trial
-
-    def _inside(self, config: TrialConfig) -> bool:
-        values = config.as_dict()
-        if not all(contains(dimension, values[name]) for name, dimension in self.spec.search.items()):
+    def _within(self, values: Mapping[str, Any]) -> bool:
+        if not self.space or not all(contains(dimension, values[name]) for name, dimension in self.spec.search.items()):
             return False
-        return self.spec.complete({name: values[name] for name in self.spec.search}).fingerprint == config.fingerprint
+        if not self._around:
+            point = self.spec.complete({name: values[name] for name in self.space}).as_dict()
+            self._around = {name: value for name, value in point.items() if name not in self.space}
+        return all(values[name] == value for name, value in self._around.items())
 
     def _decoded(self, params: Mapping[str, Any]) -> Params:
         originals = {
@@ -203,6 +215,14 @@ class Sampling:
         if isinstance(epochs, Choice):
             return int(max(epochs.values))
         return int(epochs.high) if epochs is not None else self.spec.complete({}).epochs
+
+
+def _ended(state: State, values: Sequence[float]) -> optuna.trial.TrialState:
+    """A complete trial without a finite value of every objective is a failed one to the sampler."""
+    states = optuna.trial.TrialState
+    if state == "complete" and values and all(math.isfinite(value) for value in values):
+        return states.COMPLETE
+    return states.PRUNED if state == "pruned" else states.FAIL
 
 
 def ask_there(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> Params:

@@ -7,7 +7,7 @@ be taken up by a new process at any point. Optuna itself is sampling.py's work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.grid import enumerated, folds, points, runs, total
@@ -29,31 +29,46 @@ class Proposal:
 
 
 class Search:
-    """Decides the next trial of a study from its spec and everything tried so far."""
+    """Decides the next trial of a study from its spec and everything tried so far.
+
+    Attributes:
+        samples: a sampler has the last word, so that the plan has no end of its own.
+        total: trials that the study will have; None while only time bounds it.
+    """
 
     def __init__(self, spec: StudySpec, tried: Sequence[Tried]) -> None:
         self.spec = spec
         self.sampling = Sampling(spec)
-        self._known: dict[str, list[tuple[int, int | None]]] = {}
+        self.samples = bool(spec.search) and not enumerated(spec)
+        self.total = total(spec)
+        self._known: dict[str, set[tuple[int, int | None]]] = {}
         self._proposed = 0
         self._runs = runs(spec)
-        self._enumerated = enumerated(spec)
-        self.total = total(spec)
-        self._grid = deque(points(spec))
+        # What is certain to be run; the first is dropped when all its replicates and folds are known.
+        self._owed: deque[tuple[TrialConfig, Origin]] = deque((config, "explicit") for config in spec.explicit())
+        self._owed.extend((config, "grid") for config in points(spec))
         for trial in sorted(tried, key=lambda t: t.number):
             self.add(trial)
 
     def add(self, trial: Tried) -> None:
         """Take note of a trial, running or finished, in the order of their numbers."""
-        self._known.setdefault(trial.config.fingerprint, []).append((trial.replicate, trial.fold))
+        identity = trial.config.fingerprint
+        first = identity not in self._known
+        self._known.setdefault(identity, set()).add((trial.replicate, trial.fold))
         self._proposed += 1
-        self.sampling.add(trial)
+        within = self.sampling.add(trial)
+        if first and within and self.samples and len(self._runs) > 1:
+            self._owed.append((trial.config, "sampled"))
+
+    def more(self) -> bool:
+        """Whether the plan has another trial to offer; asks no sampler."""
+        return self._within_budget() and (self.samples or self._owed_next() is not None)
 
     def next(self) -> Proposal | None:
         """The next trial to add, or None when the plan has nothing more to offer."""
-        if self.spec.budget.trials is not None and self._proposed >= self.spec.budget.trials:
+        if not self._within_budget():
             return None
-        return next(self._candidates(), None)
+        return self._owed_next() or (self._sampled() if self.samples else None)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Tell the pruner an epoch's objective; True asks to prune."""
@@ -63,39 +78,30 @@ class Search:
         """Tell the sampler how a trial ended."""
         self.sampling.finish(number, state, values)
 
-    def _candidates(self) -> Iterator[Proposal]:
-        for config in self.spec.explicit():
-            yield from self._missing(config, "explicit")
-        yield from self._unfinished()
-        if self._enumerated:
-            while self._grid:
-                yield from self._missing(self._grid[0], "grid")
-                self._grid.popleft()
-        elif self.spec.search:
-            yield self._sampled()
+    def _within_budget(self) -> bool:
+        return self.spec.budget.trials is None or self._proposed < self.spec.budget.trials
 
-    def _missing(self, config: TrialConfig, origin: Origin) -> Iterator[Proposal]:
-        done = self._known.get(config.fingerprint, [])
-        for replicate, fold in self._runs:
-            if (replicate, fold) not in done:
-                yield self._proposal(config, replicate, fold, origin)
+    def _owed_next(self) -> Proposal | None:
+        while self._owed:
+            config, origin = self._owed[0]
+            missing = self._missing(config)
+            if missing is not None:
+                return self._proposal(config, *missing, origin)
+            self._owed.popleft()
+        return None
 
-    def _unfinished(self) -> Iterator[Proposal]:
-        """Replicates and folds still owed to sampled configurations that were begun."""
-        if len(self._runs) == 1:
-            return
-        for config in self.sampling.configurations():
-            yield from self._missing(config, "sampled")
+    def _missing(self, config: TrialConfig) -> tuple[int, int | None] | None:
+        """First replicate and fold that a configuration still owes."""
+        done = self._known.get(config.fingerprint, set())
+        return next((run for run in self._runs if run not in done), None)
 
     def _sampled(self) -> Proposal:
         config = self.spec.complete(self.sampling.ask(mix(self.spec.seeds[0], self._proposed)))
-        done = self._known.get(config.fingerprint, [])
-        for replicate, fold in self._runs:
-            if (replicate, fold) not in done:
-                return self._proposal(config, replicate, fold, "sampled")
-        # a repeat of the sampler says more as a new seed than as the same trial again
-        replicate = 1 + max(replicate for replicate, _ in done)
-        return self._proposal(config, replicate, folds(self.spec)[0], "sampled")
+        missing = self._missing(config)
+        if missing is None:
+            # a repeat of the sampler says more as a new seed than as the same trial again
+            missing = 1 + max(replicate for replicate, _ in self._known[config.fingerprint]), folds(self.spec)[0]
+        return self._proposal(config, *missing, "sampled")
 
     def _proposal(self, config: TrialConfig, replicate: int, fold: int | None, origin: Origin) -> Proposal:
         return Proposal(config, self.seed_of(replicate), replicate, fold, origin)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import harness.disk as disk
 from harness.board import Board, Observer
 from harness.deadline import Stop
-from harness.errors import AllTrialsFailed, SpecError
+from harness.errors import AllTrialsFailed, HeldError, SpecError
 from harness.executors.base import Executor
 from harness.night import Night
 from harness.results import mirror
@@ -51,20 +52,30 @@ def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, s
     """Continue a study to its total; the last board tells how it ended.
 
     Raises:
-        HeldError: another process runs this study.
+        HeldError: another process runs this study, or a disk is full.
         Interrupted: after Ctrl-C or SIGTERM, with everything recorded.
         AllTrialsFailed: no trial succeeded.
         HarnessError: what the preparation found wrong with data, models or settings.
     """
+    try:
+        board = _run(store, file, executor, observer, stop)
+    except Exception as error:
+        if disk.is_full(error) and not isinstance(error, HeldError):
+            raise disk.full(store.files, str(error).partition("\n")[0]) from error
+        raise
+    if board.states.get("failed") and not board.states.get("complete") and not board.states.get("pruned"):
+        name = file.spec.study
+        raise AllTrialsFailed(f"all {board.states['failed']} trials of {name} failed: harness status {name}")
+    return board
+
+
+def _run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop) -> Board:
     row = known(store, file)
     with store.hold(row.id):  # before the file is looked at: another process may be running it
         row = agree(store, row, file)
-        if any(trial.finished for trial in store.trials(row.id)):
-            mirror.sync(store, row.id)
         night = Night(store, row, file, executor, observer, stop)
+        if night.trials.finished:
+            mirror.sync(store, row.id)
         if night.work_left():
             night.through()
-        board = night.board()
-    if board.states.get("failed") and not board.states.get("complete") and not board.states.get("pruned"):
-        raise AllTrialsFailed(f"all {board.states['failed']} trials of {row.name} failed: harness status {row.name}")
-    return board
+        return night.board()

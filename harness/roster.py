@@ -1,0 +1,118 @@
+"""A study's trials in memory: who waits, how many of each state, whose weights are kept, which configuration leads.
+
+The answers are kept up to date with each trial that changes, for a study may have very many.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from harness.ranking import Run, Standing, leader, plan_of
+from harness.results.rows import StudyRow, TrialRow
+from harness.results.trial_writes import best_kept_first
+from harness.spec import StudySpec
+
+
+class Roster:
+    """All trials of one study.
+
+    Attributes:
+        states: how many trials are in each state.
+        best: the best configuration by the rule of `ranking`; None without a complete trial.
+    """
+
+    def __init__(self, row: StudyRow, spec: StudySpec, trials: Iterable[TrialRow]) -> None:
+        self.row = row
+        self.spec = spec
+        self.states: Counter[str] = Counter()
+        self.best: Standing | None = None
+        self._trials: dict[int, TrialRow] = {}
+        self._queue: list[tuple[int, int]] = []  # heap of (number, id) of trials that wait, or did when they came in
+        self._kept: dict[int, TrialRow] = {}
+        self._seconds: list[float] = [0.0, 0.0]  # how many complete trials have a duration, and the sum
+        self._complete: dict[int, list[TrialRow]] = {}  # by configuration
+        self._longest: list[TrialRow] = []  # of `_complete`
+        for trial in trials:
+            self.put(trial)
+
+    def __iter__(self) -> Iterator[TrialRow]:
+        return iter(self._trials.values())
+
+    def __getitem__(self, trial_id: int) -> TrialRow:
+        return self._trials[trial_id]
+
+    def put(self, trial: TrialRow) -> None:
+        """Take a new or changed trial."""
+        before = self._trials.get(trial.id)
+        self._trials[trial.id] = trial
+        if before is not None:
+            self.states[before.state] -= 1
+        self.states[trial.state] += 1
+        if trial.state == "waiting" and (before is None or before.state != "waiting"):
+            heapq.heappush(self._queue, (trial.number, trial.id))
+        if trial.model_folder is not None:
+            self._kept[trial.id] = trial
+        else:
+            self._kept.pop(trial.id, None)
+        if trial.state == "complete" and (before is None or before.state != "complete"):
+            self._take_complete(trial)
+
+    def _take_complete(self, trial: TrialRow) -> None:
+        if trial.total_seconds is not None:
+            self._seconds = [self._seconds[0] + 1, self._seconds[1] + trial.total_seconds]
+        own = self._complete.setdefault(trial.configuration, [])
+        own.append(trial)
+        if len(own) > len(self._longest):
+            self._longest = own
+        before = self.best
+        if before is not None and before.configuration != trial.configuration:
+            # the longest says how many trials the full number is; while that stays, all others rank as they did
+            rivals = {id(each): each for each in (own, self._complete[before.configuration], self._longest)}
+            found = best_of(itertools.chain(*rivals.values()), self.spec)
+            if found is not None and found.full == before.full:
+                self.best = found
+                return
+        self.best = best_of(itertools.chain(*self._complete.values()), self.spec)
+
+    def waiting(self) -> TrialRow | None:
+        """The waiting trial with the smallest number."""
+        while self._queue:
+            trial = self._trials[self._queue[0][1]]
+            if trial.state == "waiting":
+                return trial
+            heapq.heappop(self._queue)
+        return None
+
+    def kept(self) -> list[TrialRow]:
+        """Trials whose weights are on disk, best first."""
+        return best_kept_first(self.row, list(self._kept.values()))
+
+    @property
+    def begun(self) -> bool:
+        """Whether any trial was ever started."""
+        return any(trial.attempt for trial in self)
+
+    @property
+    def finished(self) -> int:
+        """Trials to which nothing more will happen."""
+        return self.states["complete"] + self.states["pruned"] + self.states["failed"]
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """Mean duration of complete trials; None without one."""
+        count, total = self._seconds
+        return total / count if count else None
+
+
+def best_of(trials: Iterable[TrialRow], spec: StudySpec) -> Standing | None:
+    """The best configuration by the first objective; None without a complete trial."""
+    runs = (
+        Run(trial.configuration, trial.number, trial.objective, trial.replicate, trial.fold)
+        for trial in trials
+        if trial.state == "complete" and trial.objective is not None
+    )
+    plan = plan_of(spec.model_dump(mode="json", include={"seed", "replicates", "data", "confirm"}))
+    return leader(runs, spec.objectives[0], plan)
