@@ -96,7 +96,7 @@ def test_facts_say_what_was_really_run(job, warm):
     assert (facts.dtype, facts.attention, facts.threads) == ("fp32", "sdpa", 1)
     assert facts.trainable_parameters == 32 * 32 + 32 + 32 * 2 + 2
     assert facts.total_parameters > facts.trainable_parameters
-    assert facts.notes == ("freshly initialised: classifier",)
+    assert facts.notes[0] == "freshly initialised: classifier"
     assert facts.truncated == {"train": 0, "validation": 0}
 
 
@@ -190,7 +190,7 @@ def test_early_stopping_is_said(job, warm):
 def break_at(warm, job, step, error):
     """Make the model raise `error` at its forward pass number `step`, while it trains."""
     task = small_models.SequenceClassification()
-    encoder = warm.encoder(task, job.config, 2)
+    encoder = warm.encoder(task, job.config.model, job.config, 2)
     passes = []
 
     def hook(module, arguments):
@@ -203,7 +203,7 @@ def break_at(warm, job, step, error):
 
 def test_a_loss_that_is_nan_fails_the_trial_as_diverged(job):
     warm = Warm(small_models.CPU)
-    encoder = warm.encoder(small_models.SequenceClassification(), job.config, 2)
+    encoder = warm.encoder(small_models.SequenceClassification(), job.config.model, job.config, 2)
     encoder.model.classifier.register_forward_hook(lambda module, arguments, logits: logits * torch.nan)
     ended = outcome(list(run(job, warm, Control())))
     assert (ended.state, ended.reason) == ("failed", "diverged")
