@@ -20,6 +20,8 @@ from harness.architectures import Architecture, architecture_of, describe, layer
 from harness.batches import Batch
 from harness.freezing import cut, frozen
 from harness.stages import Suffix, capture
+from harness.tasks.base import IntArray
+from harness.used_rows import UsedRows, can_be_cut
 
 
 def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -> str:
@@ -61,6 +63,7 @@ class Encoder:
         self.notes = self._notes()
         self._stages = self._find_stages()
         self._suffixes: dict[int, Suffix] = {}
+        self._used_rows: UsedRows | None = None
 
     def _notes(self) -> tuple[str, ...]:
         kept = [p.name for p in self.parameters if p.part == "classifier" and p.name not in self.fresh]
@@ -82,6 +85,7 @@ class Encoder:
 
     def reset(self, seed: int) -> None:
         """Back to the pretrained weights, with the head as `from_pretrained` after `set_seed(seed)` makes it."""
+        self.whole()
         for name, parameter in self._pretrained.named_parameters():
             parameter._is_hf_initialized = name not in self.fresh
         for module in self._pretrained.modules():
@@ -90,6 +94,25 @@ class Encoder:
         self._pretrained.initialize_weights()  # on the CPU, so that every device starts from the same head
         self.model.load_state_dict(self._pretrained.state_dict())
         self.model.zero_grad(set_to_none=True)
+
+    def use_rows(self, used: IntArray, pad_id: int) -> None:
+        """Train the rows of the input embeddings that occur and no others, where that changes nothing."""
+        self.whole()
+        if can_be_cut(self.model):
+            self._used_rows = UsedRows(self.model, used, pad_id)
+
+    def whole(self, decay: float = 1.0) -> None:
+        """Put the whole embedding matrix back; rows that did not occur are shrunk by `decay`."""
+        if self._used_rows is not None:
+            self._used_rows.whole(decay)
+            self._used_rows = None
+
+    @property
+    def input_embeddings(self) -> str:
+        """Name of the matrix whose rows are looked up by token."""
+        matrix = self.model.get_input_embeddings().weight
+        name: str = next(name for name, parameter in self.model.named_parameters() if parameter is matrix)
+        return name
 
     def freeze(self, freeze: str, epoch: int, epochs: int) -> None:
         """Fix the parameters that the strategy names for this epoch; the others train."""
@@ -113,7 +136,9 @@ class Encoder:
             if batch.cut not in self._suffixes:
                 self._suffixes[batch.cut] = Suffix(self.model, self.row, batch.cut)
             return self._suffixes[batch.cut].logits(batch.hidden, self._mask(batch))
-        arguments = {"input_ids": batch.input_ids, "attention_mask": self._mask(batch)}
+        assert batch.input_ids is not None
+        ids = batch.input_ids if self._used_rows is None else self._used_rows.places(batch.input_ids)
+        arguments = {"input_ids": ids, "attention_mask": self._mask(batch)}
         if batch.token_type_ids is not None:
             arguments["token_type_ids"] = batch.token_type_ids
         logits: torch.Tensor = self.model(**arguments).logits
@@ -149,7 +174,7 @@ class Encoder:
 
     def count(self, names: set[str]) -> int:
         """Number of scalars in the named parameters."""
-        return sum(parameter.numel() for name, parameter in self.model.named_parameters() if name in names)
+        return sum(parameter.numel() for name, parameter in self._pretrained.named_parameters() if name in names)
 
     def trained_names(self, freeze: str, epochs: int) -> list[str]:
         """Parameters that train in the last epoch; since strategies only unfreeze, all that ever train."""

@@ -68,7 +68,7 @@ def parameter_groups(
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     """The optimiser that transformers.Trainer takes by default: betas 0.9 and 0.999, epsilon 1e-8, fused."""
-    settings = [{key: group[key] for key in ("params", "weight_decay", "scale", "lr")} for group in groups]
+    settings = [{key: group[key] for key in ("params", "names", "weight_decay", "scale", "lr")} for group in groups]
     return torch.optim.AdamW(settings, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 

@@ -17,6 +17,7 @@ from harness.batches import Batch, Table
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
 from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
+from harness.freezing import frozen
 from harness.metrics import direction
 from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
@@ -150,6 +151,22 @@ def _rate(plan: Plan, step: int) -> float:
     """Learning rate of the top parameter group at a step counted from 0."""
     config, total = plan.config, plan.total_steps
     return config.learning_rate * schedule(config.lr_schedule, step, warmup_steps(config.warmup, total), total)
+
+
+def decay_of_unused_rows(plan: Plan, state: State, epoch: int) -> float:
+    """What weight decay alone has made of an embedding row that never occurred, until the end of an epoch: a factor."""
+    place = plan.encoder.input_embeddings
+    groups = {name: group for group in state.optimizer.param_groups for name in group["names"]}
+    if place not in groups:
+        return 1.0
+    decay, scale = groups[place]["weight_decay"], groups[place]["scale"]
+    factor = 1.0
+    for past in range(1, epoch + 1):
+        fixed = frozen(plan.encoder.parameters, plan.config.freeze, past, plan.config.epochs, plan.encoder.layers)
+        if place not in fixed:
+            steps = range((past - 1) * plan.steps_per_epoch, past * plan.steps_per_epoch)
+            factor *= math.prod(1.0 - _rate(plan, step) * scale * decay for step in steps)
+    return factor
 
 
 # --- after the pass --------------------------------------------------------------------------------

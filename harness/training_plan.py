@@ -143,6 +143,9 @@ def prepare(plan: Plan) -> State:
     encoder, config = plan.encoder, plan.config
     encoder.reset(plan.seed)
     trained = encoder.trained_names(config.freeze, config.epochs)
+    if encoder.input_embeddings in trained and plan.dtype != "fp16":  # a scaler may skip a step and its decay
+        texts = [ids for split in (plan.train, plan.probe, plan.validation) for ids in split.features.input_ids]
+        encoder.use_rows(np.unique(np.concatenate(texts)), plan.train.features.pad_id)
     groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
     names = [name for group in groups for name in group["names"]]
     scaler = torch.amp.GradScaler(encoder.device.type, enabled=plan.dtype == "fp16")

@@ -24,7 +24,7 @@ import harness.snapshots as snapshots
 from harness.errors import HarnessError, StorageError, TrialFailure
 from harness.loading import Loaded, facts_of, load, make_plan, take_shared
 from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
-from harness.training import train
+from harness.training import decay_of_unused_rows, train
 from harness.training_plan import Plan, State, finished, prepare
 from harness.warm import Warm, folder_of
 
@@ -266,6 +266,7 @@ def _keep(
     choice = model_card.EpochChoice(state.best.epoch, plan.selection.metric)
     card = model_card.render(job, facts, state.records, choice, names)
     plan.encoder.assign(state.best.tensors)
+    plan.encoder.whole(decay_of_unused_rows(plan, state, state.best.epoch))
     tokenizer = attempt.warm.tokenizer(loaded.model.path)
     try:
         kept_models.write(folder_of(job), plan.encoder.model, tokenizer, names, card)

@@ -16,7 +16,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 ORDER = """
 errors disk records ranking folds yaml_reader metrics verdicts freezing tasks.base row_checks study_file spec builtin hub
 sources environment
-architectures devices streams batches pretrained stages tasks data encoder cache profiling prefix sharing evaluation
+architectures devices streams batches pretrained stages tasks used_rows data encoder cache profiling prefix sharing evaluation
 optimization divergence
 training_plan training snapshots checkpoints kept_models model_card warm loading trial preparation auditing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor
