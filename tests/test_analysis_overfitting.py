@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+import harness.verdicts as verdicts
 from harness.analysis.overfitting import advice, choose_curves, counted, gap_map, judge_epochs, table, waste
 from harness.verdicts import LEARNT_NOTHING
 from tests.frames import epochs, summary
@@ -209,3 +210,15 @@ def test_a_model_that_learnt_nothing_is_counted_apart_and_gets_advice():
     assert counted(judged) == ["2 healthy (1 of them learnt nothing yet)"]
     assert advice(judged)[0].startswith("Trial 0 (learnt nothing yet): Raise the learning rate")
     assert counted(table(summary({}), epochs(flat))) == ["1 healthy"]
+
+
+def test_stored_evidence_of_the_present_rules_is_shown_and_nothing_is_judged_again(monkeypatch):
+    trials = summary({}).assign(verdict="overfitting", verdict_words="overfitting after epoch 2")
+    judged = table(summary({}), epochs(((0.5, 0.4, 0.3), (0.6, 0.5, 0.9)))).iloc[0]
+    evidence = verdicts.judge(verdicts.Curve([0.5, 0.4, 0.3], [0.6, 0.5, 0.9], [10.0] * 3)).evidence
+    trials = trials.assign(verdict_evidence=[evidence], verdict_version=verdicts.VERSION)
+    monkeypatch.setattr(verdicts, "judge", None)
+    row = table(trials, epochs(((0.5, 0.4, 0.3), (0.6, 0.5, 0.9)))).iloc[0]
+    shown = ["gap_at_best", "gap_at_last", "epochs_after_best", "seconds_after_best", "best_loss_epoch", "seconds"]
+    assert row[shown].tolist() == pytest.approx(judged[shown].tolist())
+    assert row["words"] == "overfitting after epoch 2"

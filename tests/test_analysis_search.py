@@ -8,6 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 
+import harness.analysis.search as search
 import harness.metrics as metrics
 from harness.analysis.search import AT_MOST, best_configuration, history, importance
 from harness.analysis.statistics import resampled_rows
@@ -131,6 +132,13 @@ def test_a_parameter_that_may_be_missing_is_a_category():
     assert "dropout" in set(importance(trials, ["dropout", "batch_size"]).frame["parameter"])
 
 
+def test_importance_of_very_many_trials_is_that_of_a_stated_sample(monkeypatch):
+    monkeypatch.setattr(search, "SAMPLE", 20)
+    frame, note = importance(searched(50))
+    assert frame["parameter"].iloc[0] == "learning_rate"
+    assert note.startswith("fANOVA on 20 of 50 complete trials, drawn at random")
+
+
 # --- how sure the best is ----------------------------------------------------------------------------
 
 
@@ -235,6 +243,34 @@ def test_equal_models_are_rarely_told_apart_though_there_are_many():
             len(best_configuration(logits, references, "accuracy", resamples=300, seed=seed).not_distinguishable) < 9
         )
     assert told / 60 < 0.35  # the best of ten was chosen for being best, so more than one in twenty
+
+
+def test_seeds_are_averaged_example_by_example_before_the_bootstrap(reviews):
+    logits, references = reviews
+    pair = {"both": [logits[0][0], logits[2][0]], "one": logits[1]}
+    frame = best_configuration(pair, references, "accuracy", resamples=50, seed=3).frame.set_index("configuration")
+    assert frame.loc["both", "value"] == pytest.approx((0.85 + 0.60) / 2)
+    hits = np.mean([accuracy_of_each(table, references) for table in pair["both"]], axis=0)
+    draws = [hits[rows].mean() for rows in resampled_rows(500, 50, 3)]
+    assert frame.loc["both", "low"] == pytest.approx(np.quantile(draws, 0.025))
+
+
+def test_f1_of_seeds_is_the_mean_of_theirs(reviews):
+    logits, references = reviews
+    pair = {0: [logits[0][0], logits[2][0]]}
+    value = best_configuration(pair, references, "f1", positive=1, resamples=20).frame["value"].iloc[0]
+    assert value == pytest.approx(np.mean([f1(table, references) for table in pair[0]]))
+
+
+def test_the_leader_is_compared_with_even_where_another_scores_better_here(reviews):
+    sure = best_configuration(*reviews, "accuracy", leader=1)
+    assert sure.frame["configuration"].tolist() == [1, 0, 2]
+    assert sure.frame["difference"].iloc[1] == pytest.approx(0.01)
+    assert best_configuration(*reviews, "accuracy", leader=9).best is None
+
+
+def accuracy_of_each(table, true):
+    return (table.argmax(axis=1) == true).astype(float)
 
 
 def test_a_trial_whose_metric_is_undefined_is_left_out(reviews):

@@ -14,6 +14,7 @@ from harness.analysis.speed import (
     phases,
     quality_against_time,
     rates,
+    saved_by_sharing,
     sharing,
 )
 from tests.frames import summary
@@ -271,3 +272,40 @@ def test_the_learning_curve_has_a_mean_and_an_interval_at_each_size():
 def test_a_study_of_one_size_has_no_learning_curve():
     assert learning_curve(summary({"f1": 0.7}, {"f1": 0.8}), "f1").frame.empty
     assert "did not vary" in learning_curve(summary({"train": 500, "f1": 0.7}, {"train": 500, "f1": 0.7}), "f1").note
+
+
+# --- what sharing saved -----------------------------------------------------------------------------
+
+
+def shared(cut: int, fill: float | None, saved: float | None, kind: str = "prefix") -> dict:
+    amounts = {"cut": cut, "rows": 2400, "computed_rows": 800, "fill_seconds": fill, "saved_seconds": saved}
+    return {"shared_work": {kind: amounts}, "total_seconds": 50.0}
+
+
+def test_sharing_is_net_of_what_filling_cost():
+    trials = summary(shared(6, 3.0, 41.0), shared(6, 0.0, 20.0), {"total_seconds": 42.0})
+    (row,) = saved_by_sharing(trials).to_dict("records")
+    assert (row["kind"], row["trials"], row["fill_seconds"], row["saved_seconds"]) == ("prefix", 2, 3.0, 61.0)
+    assert row["net_seconds"] == 58.0
+    assert row["share"] == pytest.approx(58 / (142 + 58))
+
+
+def test_each_kind_of_sharing_has_a_row_and_one_that_cost_more_than_it_saved_is_below_zero():
+    frame = saved_by_sharing(summary(shared(6, 3.0, 10.0), shared(6, 5.0, 1.0, "fused")))
+    assert frame["kind"].tolist() == ["prefix", "fused"]
+    assert frame["net_seconds"].tolist() == [7.0, -4.0]
+
+
+def test_trials_that_do_not_say_what_they_saved_count_for_nothing():
+    frame = saved_by_sharing(summary(shared(6, 3.0, None), shared(6, 1.0, 2.0), {"shared_work": {"prefix": "some"}}))
+    assert frame[["trials", "fill_seconds", "saved_seconds", "silent"]].values.tolist() == [[3, 1.0, 2.0, 2]]
+
+
+def test_without_shared_work_nothing_was_saved():
+    assert saved_by_sharing(summary({"total_seconds": 1.0})).empty
+
+
+def test_trials_cut_at_other_layers_are_not_compared_in_speed():
+    work = [shared(6, 1.0, 2.0), shared(6, 0.0, 9.0), shared(9, 1.0, 2.0)]
+    assert [sharing(each["shared_work"]) for each in work] == ["prefix at 6", "prefix at 6", "prefix at 9"]
+    assert comparable(summary(*work)).frame["trial"].tolist() == [0, 1]

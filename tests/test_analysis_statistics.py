@@ -12,6 +12,7 @@ from harness.analysis.statistics import (
     paired_bootstrap,
     pareto_front,
     ratio_interval,
+    ratio_intervals,
     resampled_means,
     resampled_rows,
     simultaneous_differences,
@@ -184,3 +185,24 @@ def test_the_pareto_front_is_that_of_the_definition():
 
 def test_nothing_is_not_on_a_front():
     assert pareto_front(pd.DataFrame({"a": []}), {"a": "minimize"}).tolist() == []
+
+
+def test_rates_of_many_groups_are_those_of_one_after_the_other():
+    rng = np.random.default_rng(0)
+    groups = np.repeat([3, 1, 2, 7], [1, 2, 5, 40])
+    frame = pd.DataFrame({"g": groups, "a": rng.uniform(50, 60, 48), "b": rng.uniform(1, 2, 48)})
+    found = ratio_intervals(frame, "g", "a", "b")
+    for group, rows in frame.groupby("g"):
+        slow = ratio_interval(rows["a"].to_numpy(), rows["b"].to_numpy())
+        assert found.loc[group, ["estimate", "low", "high", "n"]].tolist() == pytest.approx(list(slow), nan_ok=True)
+
+
+def test_the_front_is_that_of_comparing_every_pair():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.integers(0, 8, 60).astype(float), "b": rng.integers(0, 8, 60).astype(float)})
+    frame.loc[5, "a"] = math.nan
+    slow = [
+        not math.isnan(x) and not any((a <= x and b >= y) and (a < x or b > y) for a, b in frame.values.tolist())
+        for x, y in frame.values.tolist()
+    ]
+    assert pareto_front(frame, {"a": "minimize", "b": "maximize"}).tolist() == slow

@@ -328,3 +328,17 @@ def test_a_busy_machine_is_said_before_any_speed_is_compared(tmp_path: Path) -> 
     first, second = built(opened(tmp_path / "results.db", "busy"))["speed"].content.findings[:2]
     assert first.startswith("2 of 2 configurations ran while other processes took 60.0% of the processors")
     assert "was measured fastest" in second
+
+
+def test_what_sharing_saved_is_said_and_unshared_trials_are_not_compared_with_shared_ones(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=4, states={})
+    study = opened(path, "reviews")
+    work = {"prefix": {"cut": 6, "fill_seconds": 3.0, "saved_seconds": 41.0}}
+    study.summary["shared_work"] = [work, work, work, None]
+    study.summary["total_seconds"] = 50.0
+    piece = built(study)["speed"]
+    saved = "Without sharing the trials would have taken about 5 min 14 s instead of 3 min 20 s: filling cost 9.00 s"
+    assert saved in said(piece)
+    table = dict((table.name, table.frame) for table, _ in piece.tables)["saved-by-sharing"]
+    assert table[["shared", "trials", "net_seconds"]].values.tolist() == [["prefix", 3, 114.0]]
+    assert "only the 3 of 4 sharing prefix at 6 are compared" in piece.content.notes

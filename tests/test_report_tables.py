@@ -179,3 +179,11 @@ class _Cells(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.inside:
             self.texts[-1] += data
+
+
+def test_people_are_shown_the_first_rows_of_a_long_table_and_programs_all() -> None:
+    frame = pd.DataFrame({"trial": range(1200)})
+    shown = tables.show(frame)
+    assert len(shown.rows) == tables.AT_MOST == 500
+    assert shown.note == "The first 500 of 1,200 rows; the CSV file holds all."
+    assert len(tables.csv(frame).splitlines()) == 1201

@@ -5,6 +5,7 @@ Frames are those of `results/frames.py`; the rules are in `verdicts.py`. Drawing
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
@@ -40,12 +41,16 @@ TABLE = [
 ]
 
 
+_STORED = ("reason", "verdict", "verdict_words", "verdict_evidence", "verdict_version")
+
+
 def table(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """One row a trial that trained: its verdict in words, gaps at the best and last epoch, spent after the best.
 
     The best epoch is that of the lowest validation loss. Verdicts are judged from the epochs' losses;
     where `summary` has `verdict_words` (stored when the trial ended, with the paired test that needs
-    per-example losses) those words stand, and a stored `verdict` outweighs a judged one.
+    per-example losses) those words stand, and a stored `verdict` outweighs a judged one. Where
+    `verdict_evidence` of the present rules is stored too, nothing is judged again.
 
     Args:
         summary: columns of `harness_summary`; `verdict_words` is read if there.
@@ -55,50 +60,80 @@ def table(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
         Columns TABLE, one row a trial in the order of `summary`. Losses in nats, times in seconds,
         NaN where not measured.
     """
-    curves = {key: frame.sort_values("epoch") for key, frame in epochs.groupby(KEYS, sort=False)}
+    curves = _curves(epochs)
     rows = []
-    for trial in summary.to_dict("records"):
+    known = [name for name in (*KEYS, *_STORED) if name in summary.columns]
+    for trial in summary[known].to_dict("records"):
         key = (trial["study"], trial["trial"])
         diverged = trial.get("reason") == "diverged"
         if key in curves or diverged:
-            rows.append(_row(trial, curves.get(key, epochs.iloc[:0]), diverged))
+            rows.append(_row(trial, curves.get(key, {}), diverged))
     return pd.DataFrame(rows, columns=TABLE)
+
+
+Losses = tuple[float, float, float]
+
+
+def _curves(epochs: pd.DataFrame) -> dict[tuple[Any, Any], dict[int, Losses]]:
+    """(study, trial) -> epoch -> training loss, validation loss and seconds; plain values, for there may be many."""
+    measured = ("train_loss", "validation_loss", "epoch_seconds")
+    columns = [epochs[name].astype("float64").tolist() for name in measured]
+    found: dict[tuple[Any, Any], dict[int, Losses]] = {}
+    keyed = zip(epochs["study"].tolist(), epochs["trial"].tolist(), epochs["epoch"].tolist(), strict=True)
+    for (study, trial, epoch), losses in zip(keyed, zip(*columns, strict=True), strict=True):
+        found.setdefault((study, trial), {})[int(epoch)] = losses
+    return found
 
 
 def judge_epochs(epochs: pd.DataFrame, diverged: bool = False) -> Verdict:
     """The verdict on one trial's rows of `harness_epoch`; epochs without a row count as missing."""
-    last = int(epochs["epoch"].max()) if len(epochs) else 0
-    by_epoch = epochs.set_index("epoch").reindex(range(1, last + 1))
-    train, validation, seconds = (
-        by_epoch[name].astype("float64").tolist() for name in ("train_loss", "validation_loss", "epoch_seconds")
-    )
+    return _judge(next(iter(_curves(epochs).values()), {}), diverged)
+
+
+def _judge(curve: Mapping[int, Losses], diverged: bool) -> Verdict:
+    missing = (math.nan, math.nan, math.nan)
+    by_epoch = [curve.get(epoch, missing) for epoch in range(1, max(curve, default=0) + 1)]
+    train, validation, seconds = ([losses[place] for losses in by_epoch] for place in range(3))
     return verdicts.judge(Curve(train, validation, seconds, diverged=diverged))
 
 
-def _row(trial: Mapping[Hashable, Any], curve: pd.DataFrame, diverged: bool) -> dict[str, Any]:
-    verdict = judge_epochs(curve, diverged)
-    losses = curve.set_index("epoch")["validation_loss"].astype("float64")
-    measured = losses.dropna()
-    name, words = _stored(trial, verdict)
-    same = name == verdict.name and words == verdict.words
+def _row(trial: Mapping[Hashable, Any], curve: Mapping[int, Losses], diverged: bool) -> dict[str, Any]:
+    in_order = [curve[epoch] for epoch in sorted(curve)]
+    measured = [validation for _, validation, _ in in_order if not math.isnan(validation)]
+    timed = [seconds for _, _, seconds in in_order if not math.isnan(seconds)]
+    name, words, evidence = _found(trial, curve, diverged)
     return {
         "study": trial["study"],
         "trial": trial["trial"],
         "verdict": name,
         "words": words,
-        "strength": verdict.strength if same else "",
-        "reason": verdict.reason if same else "as stored when the trial ended",
-        "best_loss_epoch": _number(verdict.best_epoch),
-        "last_epoch": int(losses.index.max()) if len(losses) else math.nan,
-        "best_validation_loss": float(measured.min()) if len(measured) else math.nan,
-        "last_validation_loss": float(measured.iloc[-1]) if len(measured) else math.nan,
-        "gap_at_best": _number(verdict.gap_at_best),
-        "gap_at_last": _number(verdict.gap_at_last),
-        "relative_rise": _number(verdict.evidence["relative_rise"]),
-        "epochs_after_best": _number(verdict.epochs_after_best),
-        "seconds_after_best": _number(verdict.seconds_after_best),
-        "seconds": float(curve["epoch_seconds"].sum(min_count=1)) if len(curve) else math.nan,
+        "strength": evidence["strength"],
+        "reason": evidence["reason"],
+        "best_loss_epoch": _number(evidence["best_epoch"]),
+        "last_epoch": max(curve, default=math.nan),
+        "best_validation_loss": min(measured, default=math.nan),
+        "last_validation_loss": measured[-1] if measured else math.nan,
+        **{name: _number(evidence[name]) for name in _MEASURED},
+        "seconds": math.fsum(timed) if timed else math.nan,
     }
+
+
+_MEASURED = ("gap_at_best", "gap_at_last", "relative_rise", "epochs_after_best", "seconds_after_best")
+
+
+def _found(
+    trial: Mapping[Hashable, Any], curve: Mapping[int, Losses], diverged: bool
+) -> tuple[str, str, Mapping[str, Any]]:
+    """Name, words and evidence: as stored by the present rules, else as judged here."""
+    name, words, evidence = (trial.get(key) for key in ("verdict", "verdict_words", "verdict_evidence"))
+    if isinstance(name, str) and isinstance(words, str) and isinstance(evidence, Mapping):
+        if trial.get("verdict_version") == verdicts.VERSION:
+            return name, words, evidence
+    verdict = _judge(curve, diverged)
+    judged = _stored(trial, verdict)
+    if judged == (verdict.name, verdict.words):
+        return *judged, verdict.evidence
+    return *judged, {**verdict.evidence, "strength": "", "reason": "as stored when the trial ended"}
 
 
 def _stored(trial: Mapping[Hashable, Any], verdict: Verdict) -> tuple[str, str]:
@@ -270,8 +305,8 @@ def choose_curves(judged: pd.DataFrame, summary: pd.DataFrame, at_most: int = AT
             ("most overfitting", frame["gap_at_last"].dropna().sort_values(ascending=False, kind="stable").index),
             ("near miss", loss[missed[loss.index]].sort_values(kind="stable").index),
         ):
-            fresh = [int(i) for i in candidates if int(i) not in chosen]
-            chosen |= dict.fromkeys(fresh[: at_most // 4], reason)
+            fresh = (int(i) for i in candidates if int(i) not in chosen)
+            chosen |= dict.fromkeys(list(itertools.islice(fresh, at_most // 4)), reason)
         rest = [int(i) for i in frame.sort_values(KEYS).index if int(i) not in chosen]
         chosen |= dict.fromkeys(rest[: at_most - len(chosen)], "by number")
     places = np.array(sorted(chosen), dtype=np.int64)

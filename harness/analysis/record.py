@@ -86,8 +86,8 @@ def asked_against_done(trials: pd.DataFrame) -> pd.DataFrame:
         Columns DIFFERENCES.
     """
     rows = []
-    for trial in trials.to_dict("records"):
-        asked, facts = _json(trial["asked"]), _json(trial["done"])
+    for number, *stored in zip(*(trials[name].tolist() for name in ("trial", "asked", "done")), strict=True):
+        asked, facts = (_json(value) for value in stored)
         if asked is None or facts is None:
             continue
         done = {**facts, **facts.get("config", {})}
@@ -96,7 +96,7 @@ def asked_against_done(trials: pd.DataFrame) -> pd.DataFrame:
         for name, value in asked.items():
             if value is not None and name in done and done[name] != value:
                 row = {"what": name, "asked": _text(value), "done": _text(done[name])}
-                rows.append({"trial": trial["trial"], **row})
+                rows.append({"trial": number, **row})
     return pd.DataFrame(rows, columns=DIFFERENCES)
 
 

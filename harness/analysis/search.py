@@ -31,6 +31,10 @@ SHUFFLES = 20
 AT_MOST = 30
 """Configurations compared when asking which is best; the ones behind them have no chance worth computing."""
 
+SAMPLE = 200
+"""Complete trials that importance is computed on at most, drawn at random: the time grows faster than their number, and
+the shares hardly change beyond."""
+
 HISTORY = ["trial", "state", "objective", "best_so_far", "is_best"]
 IMPORTANCE = ["parameter", "importance", "by_chance", "clear"]
 BEST = [
@@ -78,7 +82,7 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     fANOVA over a random forest (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
     Hyperparameter Importance", 2014). Shares sum to 1 even in pure noise, so the objective is shuffled
     over the trials SHUFFLES times; `by_chance` is the largest share that the parameter got there, and
-    `clear` says that the real one is larger.
+    `clear` says that the real one is larger. Of more than SAMPLE trials, that many are drawn.
 
     Args:
         trials: columns of `harness_summary`, and other hyperparameters where they vary; one study.
@@ -96,16 +100,20 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     if len(done) < needed:
         given = f"{len(names)} parameter{'s' if len(names) > 1 else ''}"
         return nothing(IMPORTANCE, f"too few trials: {len(done)} complete, {needed} needed for {given}")
-    target = done["objective"].to_numpy(dtype=np.float64)
-    if np.ptp(target) == 0:
+    complete = len(done)
+    if np.ptp(done["objective"].to_numpy(dtype=np.float64)) == 0:
         return nothing(IMPORTANCE, "every complete trial has the same objective")
     rng = np.random.default_rng(seed)
+    if complete > SAMPLE:
+        done = done.iloc[np.sort(rng.choice(complete, SAMPLE, replace=False))]
+    target = done["objective"].to_numpy(dtype=np.float64)
     with _silent_optuna():
         shares = _shares(done, names, target, seed)
         chance = np.max([_shares(done, names, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
     frame = pd.DataFrame({"parameter": names, "importance": shares, "by_chance": chance, "clear": shares > chance})
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
-    return Answer(frame, f"fANOVA on {len(done)} complete trials; by_chance from {SHUFFLES} shuffles")
+    drawn = f"{SAMPLE} of {complete} complete trials, drawn at random" if complete > SAMPLE else None
+    return Answer(frame, f"fANOVA on {drawn or f'{complete} complete trials'}; by_chance from {SHUFFLES} shuffles")
 
 
 @contextmanager

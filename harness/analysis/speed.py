@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.analysis.answer import Answer, nothing
 from harness.analysis.parameters import is_numeric, keys, values
-from harness.analysis.statistics import Interval, pareto_front, ratio_interval, t_interval, t_quantile
+from harness.analysis.statistics import Interval, pareto_front, ratio_intervals, t_interval, t_quantile
 
 BUSY = 0.1
 """From this share of the CPUs taken by other processes a measurement is marked: a tenth is more than the spread
@@ -42,22 +42,33 @@ RATES = [
     "shared",
 ]
 DOUBLING = ["parameter", "factor", "low", "high", "trials"]
+SAVED = ["kind", "trials", "fill_seconds", "saved_seconds", "net_seconds", "share", "silent"]
 CURVE = ["train", "value", "low", "high", "n"]
 
 Floats = npt.NDArray[np.float64]
 
 
 def sharing(shared_work: Any) -> str:
-    """Kinds of work that a trial took from others, sorted; "" when it did all of its own.
+    """How a trial shared work, such as "prefix at 6", kinds sorted; "" when it did all of its own.
+
+    Trials compare in speed only where this is equal: a cut at another layer leaves other work to do.
 
     Args:
         shared_work: the column of `harness_summary`: JSON text, a mapping of kind -> amounts, or missing.
     """
+    return ", ".join(_kind(kind, amount) for kind, amount in sorted(_amounts(shared_work).items()) if amount)
+
+
+def _amounts(shared_work: Any) -> dict[str, Any]:
+    """Kind of sharing -> its amounts."""
     if isinstance(shared_work, str) and shared_work:
         shared_work = json.loads(shared_work)
-    if not isinstance(shared_work, Mapping):
-        return ""
-    return ", ".join(sorted(str(kind) for kind, amount in shared_work.items() if amount))
+    return {str(kind): amount for kind, amount in shared_work.items()} if isinstance(shared_work, Mapping) else {}
+
+
+def _kind(kind: str, amount: Any) -> str:
+    cut = amount.get("cut") if isinstance(amount, Mapping) else None
+    return kind if cut is None else f"{kind} at {cut}"
 
 
 # --- samples a second ---------------------------------------------------------------------------
@@ -67,7 +78,7 @@ def rates(summary: pd.DataFrame, windows: pd.DataFrame, loads: pd.DataFrame | No
     """Training speed of each configuration with a 95% interval, fastest first.
 
     The rate is all samples over all seconds, so that long windows weigh more
-    (`statistics.ratio_interval`). The interval speaks of runs to come when a configuration ran in
+    (`statistics.ratio_intervals`). The interval speaks of runs to come when a configuration ran in
     BY_TRIALS trials or more (`sample` is "trials"); with fewer it speaks of the steadiness of windows
     only. Compare rates only where `shared` is equal and `busy` is false.
 
@@ -82,33 +93,28 @@ def rates(summary: pd.DataFrame, windows: pd.DataFrame, loads: pd.DataFrame | No
     """
     about = summary[["study", "trial", "configuration"]].assign(shared=_shared(summary))
     joined = _with(about, windows)
-    load = None if loads is None else _with(about, loads)
-    rows = []
-    for (study, configuration, shared), group in joined.groupby(["study", "configuration", "shared"], sort=False):
-        sample = "trials" if group["trial"].nunique() >= BY_TRIALS else "windows"
-        units = group.groupby("trial")[["samples", "seconds"]].sum() if sample == "trials" else group
-        interval = ratio_interval(units["samples"].to_numpy(), units["seconds"].to_numpy())
-        others = _mean_load(load, study, configuration, shared)
-        padded = float(group["padded_tokens"].sum())
-        rows.append(
-            {
-                "study": study,
-                "configuration": configuration,
-                "trials": group["trial"].nunique(),
-                "samples_per_second": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "tokens_per_second": float(group["tokens"].sum() / group["seconds"].sum()),
-                "padding": 1 - float(group["tokens"].sum()) / padded if padded else math.nan,
-                "sample": sample,
-                "n": interval.n,
-                "load": others,
-                "busy": others >= BUSY,
-                "shared": shared,
-            }
-        )
-    frame = pd.DataFrame(rows, columns=RATES)
-    return frame.sort_values("samples_per_second", ascending=False, kind="stable", ignore_index=True)
+    if joined.empty:
+        return pd.DataFrame(columns=RATES)
+    key = ["study", "configuration", "shared"]
+    joined["group"] = joined.groupby(key, sort=False, dropna=False).ngroup()
+    grouped = joined.groupby("group", sort=False)
+    frame = grouped[key].first().assign(trials=grouped["trial"].nunique())
+    sums = grouped[["samples", "seconds", "tokens", "padded_tokens"]].sum().astype("float64")
+    by_trials = frame["trials"] >= BY_TRIALS
+    over_trials = joined["group"].map(by_trials)
+    merged = joined[over_trials].groupby(["group", "trial"], sort=False)[["samples", "seconds"]].sum().reset_index()
+    units = pd.concat([merged, joined[~over_trials]], ignore_index=True)[["group", "samples", "seconds"]]
+    intervals = ratio_intervals(units, "group", "samples", "seconds")
+    frame = frame.join(intervals.rename(columns={"estimate": "samples_per_second"}))
+    frame["tokens_per_second"] = sums["tokens"] / sums["seconds"]
+    frame["padding"] = 1 - sums["tokens"] / sums["padded_tokens"].replace(0.0, np.nan)
+    frame["sample"] = np.where(by_trials, "trials", "windows")
+    frame["load"] = math.nan
+    if loads is not None:
+        mean = _with(about, loads).astype({"load": "float64"}).groupby(key)["load"].mean().rename("load")
+        frame["load"] = frame[key].merge(mean.reset_index(), on=key, how="left")["load"].to_numpy()
+    frame["busy"] = frame["load"] >= BUSY
+    return frame[RATES].sort_values("samples_per_second", ascending=False, kind="stable", ignore_index=True)
 
 
 def _shared(trials: pd.DataFrame) -> list[str]:
@@ -117,13 +123,6 @@ def _shared(trials: pd.DataFrame) -> list[str]:
 
 def _with(about: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     return measured.merge(about, on=keys(measured, about), how="inner", validate="many_to_one")
-
-
-def _mean_load(loads: pd.DataFrame | None, study: Hashable, configuration: Hashable, shared: Hashable) -> float:
-    if loads is None:
-        return math.nan
-    keys = (loads["study"] == study) & (loads["configuration"] == configuration) & (loads["shared"] == shared)
-    return float(loads.loc[keys, "load"].astype("float64").mean())
 
 
 def comparable(frame: pd.DataFrame) -> Answer:
@@ -165,6 +164,44 @@ def phases(trials: pd.DataFrame) -> pd.DataFrame:
     frame["other_seconds"] = (total - frame[known].astype("float64").sum(axis=1)).clip(lower=0.0)
     frame["total_seconds"] = total
     return frame
+
+
+# --- what sharing saved -----------------------------------------------------------------------------
+
+
+def saved_by_sharing(trials: pd.DataFrame) -> pd.DataFrame:
+    """What each kind of sharing cost and saved, over all trials that took part in it.
+
+    `saved_seconds` is what computing the taken features would have cost at the rate measured while
+    filling; `fill_seconds` is what the trials spent on filling, and is charged against it.
+
+    Args:
+        trials: columns shared_work and total_seconds of `harness_summary`, one study.
+
+    Returns:
+        Columns SAVED, most saved first: share is net_seconds of what all trials would have taken without
+        any sharing; silent counts trials that do not say both amounts, which count for nothing.
+    """
+    rows = [
+        (kind, *(_number(amount, name) for name in ("fill_seconds", "saved_seconds")))
+        for work in trials["shared_work"].tolist()
+        for kind, amount in _amounts(work).items()
+        if amount
+    ]
+    each = pd.DataFrame(rows, columns=["kind", "fill_seconds", "saved_seconds"])
+    each["silent"] = each[["fill_seconds", "saved_seconds"]].isna().any(axis=1)
+    each.loc[each["silent"], ["fill_seconds", "saved_seconds"]] = 0.0
+    grouped = each.groupby("kind", sort=True)
+    frame = grouped[["fill_seconds", "saved_seconds", "silent"]].sum().assign(trials=grouped.size()).reset_index()
+    frame["net_seconds"] = frame["saved_seconds"] - frame["fill_seconds"]
+    without = float(trials["total_seconds"].sum()) + float(frame["net_seconds"].sum())
+    frame["share"] = frame["net_seconds"] / without if without > 0 else math.nan
+    return frame[SAVED].sort_values("net_seconds", ascending=False, kind="stable", ignore_index=True)
+
+
+def _number(amount: Any, name: str) -> float:
+    value = amount.get(name) if isinstance(amount, Mapping) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 # --- quality against time -----------------------------------------------------------------------------
@@ -224,7 +261,8 @@ def doubling(trials: pd.DataFrame, cost: str = "seconds_per_sample") -> Answer:
     if not sizes or len(kept) < 2:
         return nothing(DOUBLING, "not enough variation of batch_size or max_length to tell what a doubling costs")
     factors = [name for name in FACTORS if name in kept.columns]
-    groups = pd.concat([values(kept[name]).astype("str") for name in factors], axis=1).agg("|".join, axis=1)
+    alike = pd.concat([values(kept[name]).astype("str") for name in factors], axis=1)
+    groups = alike.groupby(factors, sort=False).ngroup()
     x = _within(np.log2(kept[sizes].to_numpy(dtype=np.float64)), groups)
     y = _within(np.log2(amount)[:, None], groups)[:, 0]
     return _slopes(sizes, x, y, len(kept) - groups.nunique(), note)

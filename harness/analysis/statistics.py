@@ -101,6 +101,25 @@ def ratio_interval(numerators: npt.ArrayLike, denominators: npt.ArrayLike, level
     return Interval(rate, rate - half, rate + half, n)
 
 
+def ratio_intervals(frame: pd.DataFrame, by: str, above: str, below: str) -> pd.DataFrame:
+    """`ratio_interval` of every group at once, for very many groups: columns estimate, low, high, n by group.
+
+    Args:
+        frame: one row a window.
+        by, above, below: columns of the group, the numerators and the denominators.
+    """
+    amounts = frame[[by]].assign(above=frame[above].astype("float64"), below=frame[below].astype("float64"))
+    found = amounts.groupby(by, sort=False).agg(above=("above", "sum"), below=("below", "sum"), n=("above", "size"))
+    total = found["below"].where(found["below"] > 0)
+    rate = found["above"] / total
+    residuals = amounts["above"] - amounts[by].map(rate) * amounts["below"]
+    squares = residuals.pow(2).groupby(amounts[by], sort=False).sum()
+    n = found["n"].where(found["n"] > 1)
+    reach = found["n"].map({count: t_quantile(count - 1) for count in found["n"].unique().tolist() if count > 1})
+    half = reach * np.sqrt(n / (n - 1) * squares) / total
+    return pd.DataFrame({"estimate": rate, "low": rate - half, "high": rate + half, "n": found["n"]})
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p values of a family of tests, in the order given; NaN stays NaN and counts for nothing.
 
@@ -215,13 +234,22 @@ def pareto_front(frame: pd.DataFrame, directions: Mapping[str, str]) -> pd.Serie
     """
     signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in directions.values()])
     values = frame[list(directions)].to_numpy(dtype=np.float64, na_value=np.nan) * signs  # (rows, objectives)
-    complete = np.isfinite(values).all(axis=1)
-    front = complete.copy()
-    for row in np.flatnonzero(complete):
-        others = values[complete]
-        beaten = (others <= values[row]).all(axis=1) & (others < values[row]).any(axis=1)
-        front[row] = not beaten.any()
+    front = np.isfinite(values).all(axis=1)
+    left = np.flatnonzero(front)
+    # A row with the smallest sum is beaten by none; what it beats is struck out before the next is taken.
+    left = left[np.argsort(_ranks(values[left]).sum(axis=1), kind="stable")]
+    while len(left):
+        best, left = left[0], left[1:]
+        beaten = (values[best] <= values[left]).all(axis=1) & (values[best] < values[left]).any(axis=1)
+        front[left[beaten]] = False
+        left = left[~beaten]
     return pd.Series(front, index=frame.index, name="front")
+
+
+def _ranks(values: Floats) -> Floats:
+    """Each column's dense ranks, so that sums of unlike units order rows as every column does."""
+    columns = [np.unique(column, return_inverse=True)[1] for column in values.T]
+    return np.stack(columns, axis=1).astype(np.float64) if len(values) else np.zeros(values.shape)
 
 
 def _finite(values: npt.ArrayLike) -> Floats:

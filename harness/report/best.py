@@ -62,7 +62,7 @@ def standings(study: StudyFrames) -> list[Standing]:
 
 def several(study: StudyFrames) -> bool:
     """Whether configurations have, or should have, more than one trial, so that trials do not stand for them."""
-    return any(len(found.runs) > 1 or found.marked for found in standings(study))
+    return study.once("several", lambda: any(len(each.runs) > 1 or each.marked for each in standings(study)))
 
 
 def _ranked(study: StudyFrames) -> list[Standing]:

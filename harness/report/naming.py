@@ -32,7 +32,26 @@ def value(number: Any) -> str:
 
 def describe(row: Any, names: Sequence[str]) -> str:
     """The values of those parameters in a few words: batch 16, lr 2e-5, freeze head."""
-    return ", ".join(_SHORT.get(name, name.replace("_", " ") + " {}").replace("{}", value(row[name])) for name in names)
+    return ", ".join(_written(name, row[name]) for name in names)
+
+
+def _written(name: str, number: Any) -> str:
+    return _SHORT.get(name, name.replace("_", " ") + " {}").replace("{}", value(number))
+
+
+def _described(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """`describe` of every row; each value is written once, for there may be very many rows."""
+    columns = []
+    for name in names:
+        written: dict[Any, str] = {}
+        texts = []
+        for number in trials[name].tolist():
+            key = None if is_missing(number) else (type(number), str(number))
+            if key not in written:
+                written[key] = _written(name, number)
+            texts.append(written[key])
+        columns.append(texts)
+    return [", ".join(row) for row in zip(*columns, strict=True)] if columns else [""] * len(trials)
 
 
 def configurations(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
@@ -42,12 +61,10 @@ def configurations(trials: pd.DataFrame, only: Collection[int] | None = None) ->
         trials: one row a trial with the hyperparameters as columns.
         only: numbers wanted; None names all.
     """
-    names = parameters.varied(trials)
     chosen = trials if only is None else trials[trials["configuration"].isin(list(only))]
-    return {
-        int(row["configuration"]): ": ".join([str(row["configuration"]), *([describe(row, names)] if names else [])])
-        for row in chosen.drop_duplicates("configuration").to_dict("records")
-    }
+    first = chosen.drop_duplicates("configuration")
+    described = zip(first["configuration"].tolist(), _described(first, parameters.varied(trials)), strict=True)
+    return {int(number): f"{number}: {words}" if words else str(number) for number, words in described}
 
 
 def labels(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
@@ -57,15 +74,18 @@ def labels(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[in
         trials: one row a trial with the hyperparameters as columns.
         only: numbers wanted; None names all.
     """
-    names = parameters.varied(trials)
-    several = trials["seed"].nunique() > 1
-    found = {}
     chosen = trials if only is None else trials[trials["trial"].isin(list(only))]
-    for row in chosen.to_dict("records"):
-        parts = [describe(row, names)] if names else []
-        parts += [f"seed {row['seed']}"] if several else []
-        parts += [f"fold {row['fold']}"] if not is_missing(row.get("fold")) else []
-        found[int(row["trial"])] = ": ".join([str(row["trial"]), *([", ".join(parts)] if parts else [])])
+    several = trials["seed"].nunique() > 1
+    folds = chosen["fold"].tolist() if "fold" in chosen else [None] * len(chosen)
+    described = _described(chosen, parameters.varied(trials))
+    found = {}
+    for number, words, seed, fold in zip(
+        chosen["trial"].tolist(), described, chosen["seed"].tolist(), folds, strict=True
+    ):
+        parts = [words] if words else []
+        parts += [f"seed {seed}"] if several else []
+        parts += [f"fold {fold}"] if not is_missing(fold) else []
+        found[int(number)] = ": ".join([str(number), *([", ".join(parts)] if parts else [])])
     return found
 
 

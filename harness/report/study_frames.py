@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
+from harness.analysis import overfitting
 from harness.records import Objective
 from harness.results import frames
 from harness.results.engine import open_engine
@@ -88,11 +89,17 @@ class StudyFrames:
         details = self.details
         config = pd.DataFrame([_as_run(dict(row)) for row in details.to_dict("records")], index=details.index)
         config = config.drop(columns=[name for name in config if name in self.summary or name == "early_stopping"])
-        added = details[["trial", "verdict_words", "message", "stopped_early", "origin", *PHASES]]
+        verdict = ["verdict_words", "verdict_evidence", "verdict_version"]
+        added = details[["trial", *verdict, "message", "stopped_early", "origin", *PHASES]]
         named = added.assign(verdict=details["verdict_name"]).join(config)
         last = self.epochs.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
         merged = self.summary.drop(columns=["verdict"]).merge(named, on="trial", validate="one_to_one")
         return merged.merge(last, on="trial", how="left", validate="one_to_one")
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The verdict on every trial that trained."""
+        return overfitting.table(self.trials, self.epochs)
 
     @cached_property
     def details(self) -> pd.DataFrame:

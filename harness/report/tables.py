@@ -16,15 +16,24 @@ import pandas as pd
 from harness.report.cells import MISSING, cell, column
 from harness.results.text import guard
 
+AT_MOST = 500
+"""Rows that people are shown of a table; the CSV file holds all."""
+
 
 @dataclass(frozen=True)
 class Shown:
-    """A table as people read it: headings and rows of text, and which columns hold numbers."""
+    """A table as people read it: headings and rows of text, and which columns hold numbers.
+
+    Attributes:
+        left_out: heading -> rows shown that lack a value.
+        all_rows: rows of the table, of which the first AT_MOST are shown.
+    """
 
     headings: list[str]
     rows: list[list[str]]
     numeric: list[bool]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    all_rows: int = 0
 
     @property
     def wide(self) -> list[bool]:
@@ -33,13 +42,17 @@ class Shown:
 
     @property
     def note(self) -> str:
-        """Says how many values each column lacks, or is empty."""
+        """Says how many values each column lacks and how many rows are not shown, or is empty."""
         lacking = [f"{heading} {count} of {len(self.rows)}" for heading, count in self.left_out.items()]
-        return f"{MISSING} is missing, not zero: {', '.join(lacking)}." if lacking else ""
+        said = [f"{MISSING} is missing, not zero: {', '.join(lacking)}."] if lacking else []
+        if self.all_rows > len(self.rows):
+            said.append(f"The first {len(self.rows)} of {self.all_rows:,} rows; the CSV file holds all.")
+        return " ".join(said)
 
 
 def show(frame: pd.DataFrame) -> Shown:
     """Headings with units, values with sensible digits; `x` beside `x_low` and `x_high` becomes `x [low, high]`."""
+    all_rows, frame = len(frame), frame.head(AT_MOST)
     names = [str(name) for name in frame.columns]
     bounds = {f"{n}{end}" for n in names for end in ("_low", "_high") if {f"{n}_low", f"{n}_high"} <= set(names)}
     kept = [name for name in names if name not in bounds]
@@ -55,6 +68,7 @@ def show(frame: pd.DataFrame) -> Shown:
         rows=[list(row) for row in zip(*(written[name] for name in kept), strict=True)] if kept else [],
         numeric=[pd.api.types.is_numeric_dtype(frame[name]) for name in kept],
         left_out=missing,
+        all_rows=all_rows,
     )
 
 

@@ -29,6 +29,7 @@ def small_multiples(epochs: pd.DataFrame, trials: Sequence[int], titles: Mapping
     down = -(-len(trials) // across)
     figure = figures.new(figures.DOUBLE if across > 1 else figures.SINGLE, 0.45 + max(down * _ROW_INCHES, 1.6))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    epochs = epochs[epochs["trial"].isin(list(trials))]
     by_trial = dict(list(epochs.groupby("trial")))
     for trial, axes in zip(trials, panels.flat, strict=False):
         _panel(axes, by_trial.get(trial, epochs.iloc[:0]))
@@ -40,7 +41,7 @@ def small_multiples(epochs: pd.DataFrame, trials: Sequence[int], titles: Mapping
         lowest = panels[(len(trials) - 1 - place) // across][place] if place < len(trials) else None
         if lowest is not None:
             lowest.xaxis.set_tick_params(labelbottom=True)
-    _limit(panels[0][0], epochs[epochs["trial"].isin(list(trials))])
+    _limit(panels[0][0], epochs)
     figures.whole_numbers(panels[0][0], at_most=5)
     figure.supxlabel("epoch", fontsize=7.5)
     figure.supylabel("loss", fontsize=7.5)

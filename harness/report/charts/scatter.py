@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.report import figures
+
+_DRAWN_AS_POINTS = 2000  # beyond as many, an SVG holds a picture of the points instead of each one
 
 
 def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_words: str, names: str) -> Figure:
@@ -22,7 +25,8 @@ def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_wo
     axes = figure.subplots()
     chosen = frame[frame[on_front].astype(bool)].sort_values(x)
     others = frame[~frame[on_front].astype(bool)]
-    axes.plot(others[x], others[y], "o", color=figures.GREY, mfc="none", ms=4, label="others")
+    many = len(others) > _DRAWN_AS_POINTS
+    axes.plot(others[x], others[y], "o", color=figures.GREY, mfc="none", ms=4, label="others", rasterized=many)
     axes.plot(chosen[x], chosen[y], "s-", color=figures.ORANGE, ms=4.5, lw=0.9, label="Pareto front")
     names_at: dict[tuple[float, float], list[str]] = {}
     for row in chosen.to_dict("records"):
@@ -50,15 +54,19 @@ def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = 
     """
     figure = figures.new(figures.DOUBLE, 2.4)
     axes = figure.subplots()
+    many = len(frame) > _DRAWN_AS_POINTS
     states = (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER), ("partial", "v", figures.GREY))
     for state, marker, colour in states:
         chosen = frame[frame["state"] == state]
         if len(chosen):
-            axes.plot(chosen["trial"], chosen["objective"], marker, color=colour, ms=4, ls="", label=state)
+            x, y, size = chosen["trial"], chosen["objective"], 1 if many else 4
+            axes.plot(x, y, marker, color=colour, ms=size, ls="", label=state, rasterized=many)
     axes.plot(frame["trial"], frame[best], color=figures.ORANGE, drawstyle="steps-post", label="best so far")
     if len(failed):
         across = axes.get_xaxis_transform()
-        axes.plot(list(failed), [0.03] * len(failed), "x", color=figures.BLACK, transform=across, ls="", label="failed")
+        low = [0.03] * len(failed)
+        style: dict[str, Any] = {"color": figures.BLACK, "ls": "", "label": "failed", "rasterized": many}
+        axes.plot(list(failed), low, "x", transform=across, **style)
     figures.whole_numbers(axes, at_most=10)
     axes.set_xlabel(counted)
     axes.set_ylabel(words)

@@ -34,7 +34,7 @@ _PANEL_RULE = (
 @section(order=10, title="Overfitting")
 def build(study: StudyFrames) -> Content:
     """Where training stops helping: curves with the best epoch, verdicts in words, gaps, and wasted time."""
-    judged = overfitting.table(study.trials, study.epochs)
+    judged = study.judged
     if judged.empty:
         return Content(findings=["No trial finished an epoch, so nothing can be said about overfitting."])
     chosen = overfitting.choose_curves(judged, study.summary)

@@ -51,7 +51,7 @@ def _which(study: StudyFrames, found: best.Best) -> str:
 
 
 def _verdicts(study: StudyFrames) -> str:
-    judged = overfitting.table(study.trials, study.epochs)
+    judged = study.judged
     if judged.empty:
         return ""
     return f"Verdicts: {listed(overfitting.counted(judged))}."

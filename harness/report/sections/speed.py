@@ -28,7 +28,7 @@ _PHASES = {
 @section(order=20, title="Speed")
 def build(study: StudyFrames) -> Content:
     """Training speed with intervals, where time goes, quality against time, and what each doubling costs."""
-    parts = [_rates(study), _phases(study), _quality(study), _doublings(study), _learning(study)]
+    parts = [_rates(study), _saved(study), _phases(study), _quality(study), _doublings(study), _learning(study)]
     if not any(part.tables for part in parts):
         return Content(findings=["No trial trained long enough to measure its speed."])
     return Content(
@@ -99,6 +99,34 @@ def _bounded(rates: pd.DataFrame) -> pd.DataFrame:
 def _rate(row: pd.Series) -> str:
     interval = "" if pd.isna(row["low"]) else f" (95%: {significant(row['low'])} to {significant(row['high'])})"
     return f"{significant(row['samples_per_second'])} samples/s{interval}"
+
+
+def _saved(study: StudyFrames) -> Content:
+    frame = speed.saved_by_sharing(study.trials)
+    if frame.empty:
+        return Content()
+    spent, net = float(study.trials["total_seconds"].sum()), float(frame["net_seconds"].sum())
+    fill, saved = float(frame["fill_seconds"].sum()), float(frame["saved_seconds"].sum())
+    cost = f"filling cost {duration(fill)}, and what was taken would have cost {duration(saved)} to compute"
+    if net > 0:
+        finding = (
+            f"Without sharing the trials would have taken about {duration(spent + net)} instead of {duration(spent)}"
+        )
+    else:
+        finding = f"Sharing saved nothing; without it the trials would have taken about {duration(spent + net)}"
+        finding += f" instead of {duration(spent)}"
+    silent = int(frame["silent"].sum())
+    notes = (
+        [f"{plural(silent, 'trial')} shared work without saying how much; they count for nothing."] if silent else []
+    )
+    caption = (
+        "What was saved by sharing, by kind: seconds that trials spent on filling, seconds that computing what was "
+        "taken would have cost at the rate measured while filling, and their difference, also as a share of what all "
+        "trials would have taken without. An estimate: nothing was run twice."
+    )
+    named = {"kind": "shared", "share": "net_share"}
+    table = Table("saved-by-sharing", frame.drop(columns="silent").rename(columns=named), caption)
+    return Content([f"{finding}: {cost}."], (), (), [table], notes)
 
 
 def _phases(study: StudyFrames) -> Content:
