@@ -69,8 +69,8 @@ def headline(board: Board) -> str:
     finished = sum(board.states.get(state, 0) for state in ("complete", "pruned", "failed"))
     parts = [f"{board.study}: {finished} of {board.total or '?'} trials"]
     parts += [f"{board.states[state]} {state}" for state in ("pruned", "failed", "waiting") if board.states.get(state)]
-    if board.best is not None and board.best.objective is not None:
-        parts.append(f"best {board.best.objective:.4f} (trial {board.best.number})")
+    if board.best is not None:
+        parts.append(f"best {board.best.mean:.4f} ({board.best.named})")
     if board.eta_seconds is not None:
         parts.append(f"{duration(board.eta_seconds)} to go")
     if board.deadline:
