@@ -84,6 +84,10 @@ def run(
     study: StudyArgument,
     sets: Set = None,
     workers: Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)] = None,
+    cache: Annotated[bool, typer.Option(help="work out frozen parts of a model once for all trials")] = True,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")
+    ] = False,
     db: Db = DEFAULT_DB,
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
@@ -91,13 +95,15 @@ def run(
     from harness.live import LiveObserver, PlainObserver, headline
     from harness.results.store import Store
     from harness.study import run as run_study
+    from harness.study import sharing
 
     file = _file(study, sets, db)
     stop = _stop_on_signals()
     console = _console()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
     with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
-        board = run_study(store, file, executor, observer, stop)
+        shared = sharing(store, file.spec, cache=cache, exact=exact)
+        board = run_study(store, file, executor, observer, stop, shared)
     if file.spec.confirm is not None:
         console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
     console.print(headline(board), markup=False, highlight=False)

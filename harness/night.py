@@ -25,6 +25,7 @@ from harness.records import (
     Message,
     Objective,
     Progress,
+    Sharing,
     TrainJob,
     TrialFacts,
     TrialJob,
@@ -49,7 +50,14 @@ class Night:
     """One invocation on one study, from the first ask to the last tell."""
 
     def __init__(
-        self, store: Store, row: StudyRow, file: StudyFile, executor: Executor, observer: Observer, stop: Stop
+        self,
+        store: Store,
+        row: StudyRow,
+        file: StudyFile,
+        executor: Executor,
+        observer: Observer,
+        stop: Stop,
+        sharing: Sharing,
     ) -> None:
         self.store = store
         self.executor = executor
@@ -58,6 +66,7 @@ class Night:
         self.spec = file.spec
         self.observer = observer
         self.stop = stop
+        self.sharing = sharing
         self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
         self.trials = Roster(row, self.spec, store.trials(row.id))
         epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
@@ -81,7 +90,8 @@ class Night:
         shelf.tidy_all(self.store, self.trials, self.spec.keep)
         if self.slots < self.executor.slots:
             self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
-        self._opened = prepare(self.store, self.row, self.file, self.executor, self.observer, self.stop)
+        begun = self.trials.begun
+        self._opened = prepare(self.store, self.row, self.file, begun, self.executor, self.observer, self.stop)
         self._fill()
         while self.running:
             for slot, message in self.executor.messages(TICK_SECONDS):
@@ -147,6 +157,7 @@ class Night:
             keep=self.spec.keep > 0,
             keep_better_than=shelf.bar(self.trials, self.spec.keep),
             revision=opened.revisions.get(trial.config.model),
+            sharing=self.sharing,
         )
 
     def _words(self, trial: TrialRow) -> str:

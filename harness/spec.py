@@ -154,6 +154,10 @@ class StudySpec(Section):
         stride = max(1, math.ceil(len(lengths) / 16))
         return tuple(sorted({*lengths[::stride], lengths[-1]}))
 
+    def freezes(self) -> tuple[str, ...]:
+        """Every freezing strategy that a trial may use, in order of appearance."""
+        return tuple(self._used("freeze"))
+
     def demands(self) -> tuple[Demand, ...]:
         """What its trials may ask of a model and the device, each combination once; of searched lengths the longest."""
         found = [Demand(c.model, c.max_length, c.freeze, c.dtype) for c in self._written_out()]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import harness.disk as disk
 from harness.board import Board, Observer
 from harness.deadline import Stop
 from harness.errors import AllTrialsFailed, HeldError, SpecError
 from harness.executors.base import Executor
-from harness.night import Night
+from harness.night import Night, times_its_trials
+from harness.records import Sharing
 from harness.results import mirror
 from harness.results.rows import StudyRow
 from harness.results.store import Store
-from harness.spec import StudyFile, changes, extends_only, parse_study
+from harness.spec import StudyFile, StudySpec, changes, extends_only, parse_study
+
+MOST_CACHE_BYTES = 20_000_000_000
+ALONE = Sharing()  # nothing is taken from another trial
 
 
 def agree(store: Store, row: StudyRow, file: StudyFile) -> StudyRow:
@@ -48,8 +54,36 @@ def file_of(row: StudyRow) -> StudyFile:
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 
-def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop) -> Board:
+def sharing(store: Store, spec: StudySpec, *, cache: bool = True, exact: bool = False) -> Sharing:
+    """What the trials of a study may take from each other's work.
+
+    Where an objective is a time or a rate nothing is shared: who comes first would pay for the others.
+
+    Args:
+        store: whose folder of files holds the cache.
+        spec: of the study.
+        cache: whether frozen prefixes are worked out once for all trials.
+        exact: whether batches and dropout are the plain Trainer's.
+    """
+    if not cache or exact or times_its_trials(spec):
+        return Sharing(exact=exact)
+    store.files.mkdir(parents=True, exist_ok=True)
+    budget = min(MOST_CACHE_BYTES, shutil.disk_usage(store.files).free // 2)
+    return Sharing(str(store.files / "cache"), budget, spec.freezes())
+
+
+def run(
+    store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop, sharing: Sharing = ALONE
+) -> Board:
     """Continue a study to its total; the last board tells how it ended.
+
+    Args:
+        store: the record.
+        file: the study.
+        executor: where trials run.
+        observer: who shows how it goes.
+        stop: how an end is asked for.
+        sharing: what trials may take from each other's work.
 
     Raises:
         HeldError: another process runs this study, or a disk is full.
@@ -58,7 +92,7 @@ def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, s
         HarnessError: what the preparation found wrong with data, models or settings.
     """
     try:
-        board = _run(store, file, executor, observer, stop)
+        board = _run(store, file, executor, observer, stop, sharing)
     except Exception as error:
         if disk.is_full(error) and not isinstance(error, HeldError):
             raise disk.full(store.files, str(error).partition("\n")[0]) from error
@@ -69,13 +103,12 @@ def run(store: Store, file: StudyFile, executor: Executor, observer: Observer, s
     return board
 
 
-def _run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop) -> Board:
+def _run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop, sharing: Sharing) -> Board:
     row = known(store, file)
     with store.hold(row.id):  # before the file is looked at: another process may be running it
         row = agree(store, row, file)
-        night = Night(store, row, file, executor, observer, stop)
-        if night.trials.finished:
-            mirror.sync(store, row.id)
+        night = Night(store, row, file, executor, observer, stop, sharing)
+        mirror.sync(store, row.id)
         if night.work_left():
             night.through()
         return night.board()

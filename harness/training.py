@@ -64,7 +64,7 @@ def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
     order, table = plan.order(running.epoch), plan.train.at(plan.cut(running.epoch))
-    plan.encoder.training_mode(config.frozen_mode)
+    plan.encoder.training_mode("dropout" if plan.exact else config.frozen_mode)  # as the plain Trainer has it
     watch = Watch(plan.encoder.device, running.epoch, running.step, gradients=plan.dtype != "fp16")
     first = running.epoch == 1 or running.step > 0
     clock = Stopwatch(plan.encoder.device, plan.steps_per_epoch - running.step, warm_up=first)
