@@ -84,7 +84,9 @@ def run(
     study: StudyArgument,
     sets: Set = None,
     workers: Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)] = None,
-    cache: Annotated[bool, typer.Option(help="work out frozen parts of a model once for all trials")] = True,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")
+    ] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")
     ] = False,
@@ -102,7 +104,7 @@ def run(
     console = _console()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
     with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
-        shared = sharing(store, file.spec, cache=cache, exact=exact)
+        shared = sharing(store, file.spec, cache=not no_cache, exact=exact)
         board = run_study(store, file, executor, observer, stop, shared)
     if file.spec.confirm is not None:
         console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
