@@ -34,8 +34,10 @@ class Opened(NamedTuple):
     revisions: Mapping[str, str | None]
 
 
-def prepare(store: Store, row: StudyRow, file: StudyFile, executor: Executor, observer: Observer, stop: Stop) -> Opened:
-    """Check and record. A study that has begun goes on with the commits that it began with.
+def prepare(
+    store: Store, row: StudyRow, file: StudyFile, begun: bool, executor: Executor, observer: Observer, stop: Stop
+) -> Opened:
+    """Check and record. A study that has begun goes on with the data, weights and commits that it began with.
 
     Raises:
         DataError: data or weights are not those that the study began with.
@@ -43,7 +45,6 @@ def prepare(store: Store, row: StudyRow, file: StudyFile, executor: Executor, ob
         Interrupted: an end was asked for meanwhile.
     """
     observer.note("checking data and models …")
-    begun = any(trial.attempt for trial in store.trials(row.id))
     prepared = ask_worker(executor, _job(store, row, file.spec, begun), stop)
     assert isinstance(prepared, Prepared)
     _refuse_other_data(store, row, prepared)

@@ -33,7 +33,7 @@ class Roster:
         self._queue: list[tuple[int, int]] = []  # heap of (number, id) of trials that wait, or did when they came in
         self._kept: dict[int, TrialRow] = {}
         self._seconds: list[float] = [0.0, 0.0]  # how many complete trials have a duration, and the sum
-        self._complete: dict[int, list[TrialRow]] = {}  # by configuration
+        self._complete: dict[int, list[TrialRow]] = {}  # with an objective, by configuration
         self._longest: list[TrialRow] = []  # of `_complete`
         for trial in trials:
             self.put(trial)
@@ -63,6 +63,8 @@ class Roster:
     def _take_complete(self, trial: TrialRow) -> None:
         if trial.total_seconds is not None:
             self._seconds = [self._seconds[0] + 1, self._seconds[1] + trial.total_seconds]
+        if trial.objective is None:
+            return
         own = self._complete.setdefault(trial.configuration, [])
         own.append(trial)
         if len(own) > len(self._longest):

@@ -35,11 +35,12 @@ class Night:
         self.file = folder / "night.yaml"
         self.file.write_text(text)
         self.db = folder / "results.db"
+        self.within: list[str] = []  # what goes before every command
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`harness ARGUMENTS` in the background; two nights compute the same with one thread each."""
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "harness", *arguments]
+        command = [*self.within, sys.executable, "-m", "harness", *arguments]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -12,7 +12,7 @@ from harness.board import Board
 from harness.deadline import Stop
 from harness.executors.base import Executor, Job
 from harness.night import Night
-from harness.records import JobDone, Message, Prepared, PrepareJob, TrainJob, TrialJob, TrialOutcome
+from harness.records import JobDone, Message, Prepared, PrepareJob, Sharing, TrainJob, TrialJob, TrialOutcome
 from harness.results.store import Store
 from harness.spec import StudyFile, parse_study
 
@@ -115,7 +115,7 @@ def night(store: Store, file: StudyFile, executor: Executor, observer: Notes | N
         store.create_study(file)
         found = store.study(file.spec.study)
     assert found is not None
-    return Night(store, found, file, executor, observer or Notes(), Stop())
+    return Night(store, found, file, executor, observer or Notes(), Stop(), Sharing())
 
 
 def through(path: Path, file: StudyFile, executor: Executor, observer: Notes | None = None) -> list[tuple[Any, ...]]:

@@ -29,6 +29,16 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         holder.communicate()
 
 
+def inside(disk: Path) -> list[str]:
+    """What to put before a command so that it runs where the file system is mounted, with it as working folder.
+
+    SQLite needs this: it resolves the link within the path, which leads it out of the namespace.
+    """
+    holder, folder = disk.parts[2], Path("/", *disk.parts[4:])
+    enter = ["nsenter", "--target", holder, "--user", "--mount", "--preserve-credentials"]
+    return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder)]
+
+
 def fill(folder: Path, leave: int = 0) -> Path:
     """Take all space, but for `leave` kilobytes, with one file; removing it frees the space."""
     ballast = folder / "ballast"

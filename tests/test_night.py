@@ -104,7 +104,7 @@ def test_a_night_killed_in_the_second_trial_ends_as_one_that_was_not(done: Night
     assert night.rows("SELECT number, attempt FROM harness_trial ORDER BY number") == [(0, 1), (1, 2), (2, 1)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     done: Night, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

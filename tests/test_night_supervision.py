@@ -17,7 +17,6 @@ from harness.errors import DataError, HeldError
 from harness.night import selection
 from harness.records import MetricValue, Objective, TrialJob, TrialOutcome
 from harness.results.store import Store
-from harness.spec import StudyFile
 
 GRID = "search: {epochs: [1, 2, 3, 4], batch_size: [8, 16, 32]}\n"
 SAMPLED = "search: {learning_rate: {low: 1e-5, high: 1e-3, log: true}}\nsampler: random\nbudget: {trials: 30}\n"
@@ -139,6 +138,24 @@ def test_the_sampler_is_asked_once_a_trial(tmp_path: Path, monkeypatch: pytest.M
     assert len(asks) == 2
 
 
+def test_no_trial_makes_the_night_read_all_others_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("all trials were read")
+
+    def guarded(job: TrialJob) -> Words:
+        for name in ("trials", "kept"):
+            monkeypatch.setattr(Store, name, refuse)
+        return keeping(job)
+
+    with Store.open(tmp_path / "r.db") as store:
+        one = night(store, study(GRID), Scripted(guarded, slots=2))
+        with store.hold(one.row.id):
+            one.through()
+        assert one.board().states == {"complete": 12}
+    with pytest.raises(AssertionError, match="all trials were read"):
+        through(tmp_path / "r.db", study(GRID), Scripted(complete))
+
+
 # --- refusals ---------------------------------------------------------------------------------------------
 
 
@@ -179,10 +196,8 @@ def test_a_held_study_is_not_edited_by_a_second_run(tmp_path: Path) -> None:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-def trained(store: Store, file: StudyFile) -> dict[int, Path]:
-    """Folder of every trial, after all were run by workers that keep their models and leave checkpoints."""
-    for trial in store.trials(1):
-        assert trial.state == "complete", file.spec.study
+def folders_of(store: Store) -> dict[int, Path]:
+    """Folder of every trial by its number."""
     return {trial.number: store.trial_folder(trial.id) for trial in store.trials(1)}
 
 
@@ -205,7 +220,7 @@ def test_of_ended_trials_only_the_best_models_stay(tmp_path: Path) -> None:
     file = study("configurations: [{epochs: 1}, {epochs: 2}, {epochs: 3}]\nkeep: 1\n")
     through(tmp_path / "r.db", file, Scripted(keeping))
     with Store.open(tmp_path / "r.db") as store:
-        folders = trained(store, file)
+        folders = folders_of(store)
         assert [contents(folders[number]) for number in range(3)] == [[], [], ["model"]]
         assert [row.number for row in store.kept(1)] == [2]
 
@@ -215,7 +230,7 @@ def test_what_a_killed_night_left_over_is_tidied_when_the_next_begins(tmp_path: 
     file = study(text)
     through(tmp_path / "r.db", file, Scripted(keeping))
     with Store.open(tmp_path / "r.db") as store:  # killed between the commits and the tidying
-        folders = trained(store, file)
+        folders = folders_of(store)
         for name in ("checkpoints", ".draft-model", ".old-model"):
             (folders[0] / name).mkdir()
             (folders[0] / name / "file").write_text("left over")

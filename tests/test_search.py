@@ -159,6 +159,94 @@ def test_the_median_pruner_stops_the_worst() -> None:
             search.finish(n, "complete", [0.9])
 
 
+PRUNERS = {
+    "median": "{name: median, startup_trials: 2, warmup_epochs: 0}",
+    "hyperband": "{name: hyperband, min_resource: 1, reduction_factor: 2}",
+}
+
+
+def pruned_walk(search: Search, history: list[Tried], trials: int) -> None:
+    """Ask, report four epochs each, end as the pruner says; every third fails."""
+    for n in range(len(history), len(history) + trials):
+        proposal = search.next()
+        assert proposal is not None
+        search.add(tried(n, proposal))
+        epochs: dict[int, float] = {}
+        state: str = "failed" if n % 3 == 2 else "complete"
+        for epoch in (1, 2, 3, 4):
+            epochs[epoch] = score(proposal.config) + 0.01 * epoch - 0.2 * (n % 2)
+            if search.report(n, epoch, epochs[epoch]):
+                state = "pruned"
+                break
+        values = [max(epochs.values())] if state == "complete" else []
+        search.finish(n, state, values)  # type: ignore[arg-type]
+        history.append(tried(n, proposal, state=state, values=values, epochs=epochs))
+
+
+def seen_by_optuna(search: Search) -> list[tuple[object, ...]]:
+    """Everything of Optuna's trials that a sampler or pruner may look at."""
+    return [
+        (t.number, t.state, t.values, t.params, t.intermediate_values, t.system_attrs)
+        for t in search.sampling.study.get_trials()
+    ]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_rebuilt_search_shows_optuna_what_the_interrupted_one_did(pruner: str) -> None:
+    text = CONTINUOUS + f"fixed: {{epochs: 4}}\nsampler: random\npruner: {PRUNERS[pruner]}\nbudget: {{trials: 40}}\n"
+    straight, history = Search(spec(text), []), []
+    pruned_walk(straight, history, 24)
+    assert {t.state for t in history} >= {"pruned", "complete", "failed"}
+    again = Search(spec(text), history)
+    assert seen_by_optuna(again) == seen_by_optuna(straight)
+    if pruner == "hyperband":  # its rungs are attributes that only asking writes
+        assert any(key.startswith("completed_rung") for trial in seen_by_optuna(again) for key in trial[5])
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 2])
+def test_the_median_pruner_leaves_the_epochs_of_its_warmup_alone(warmup: int) -> None:
+    text = CONTINUOUS + f"fixed: {{epochs: 4}}\npruner: {{name: median, startup_trials: 2, warmup_epochs: {warmup}}}\n"
+    search = Search(spec(text + "sampler: random\nbudget: {trials: 9}\n"), [])
+    for n in range(3):
+        proposal = search.next()
+        assert proposal is not None
+        search.add(tried(n, proposal))
+        asked = [search.report(n, epoch, 0.9 if n < 2 else 0.1) for epoch in (1, 2, 3)]
+        search.finish(n, "complete", [0.9])
+    assert asked == [epoch > warmup for epoch in (1, 2, 3)]
+
+
+def test_an_epoch_that_is_reported_again_keeps_its_first_value() -> None:
+    search = Search(spec(CONTINUOUS + "pruner: median\nbudget: {trials: 9}\n"), [])
+    proposal = search.next()
+    assert proposal is not None
+    search.add(tried(0, proposal))
+    search.report(0, 1, 0.5)
+    search.report(0, 1, 0.7)
+    assert search.sampling.study.get_trials()[0].intermediate_values == {1: 0.5}
+
+
+def test_whether_there_is_more_is_known_without_asking_a_sampler() -> None:
+    search = Search(spec(CONTINUOUS + "sampler: random\nbudget: {trials: 2}\n"), [])
+    assert search.more()
+    assert search.sampling.study.get_trials() == []
+    walk(search, 2)
+    assert not search.more()
+    grid = Search(spec("search: {epochs: [1, 2]}\n"), [])
+    walk(grid, 2)
+    assert not grid.more() and grid.next() is None
+
+
+def test_replicates_asked_for_later_come_before_new_points() -> None:
+    text = CONTINUOUS + "sampler: random\nbudget: {trials: 9}\n"
+    first = walk(Search(spec(text), []), 3)
+    history = [tried(n, p, state="complete", values=[score(p.config)]) for n, p in enumerate(first)]
+    later = walk(Search(spec(text + "replicates: 2\n"), history), 5, 3)
+    assert [(p.config, p.replicate) for p in later[:3]] == [(p.config, 1) for p in first]
+    assert later[3].config == later[4].config
+    assert (later[3].replicate, later[4].replicate) == (0, 1)
+
+
 def test_the_gaussian_process_asks_from_a_child_process() -> None:
     study = spec(CONTINUOUS + "sampler: gp\nbudget: {trials: 3}\n")
     proposal = Search(study, []).next()

@@ -38,13 +38,14 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
     Args:
         store: the open database.
         study_id: the study.
-        ended: trials that ended just now; all that are missing unless given, for which every trial is read.
+        ended: trials that ended just now, after a call without it; all that are missing unless given, for which
+            every trial is read and the tables are checked.
 
     Raises:
         SpecError: when another Optuna made its tables, or a study of the name has other directions.
     """
     row = next(row for row in store.studies() if row.id == study_id)
-    with storage_errors(store.engine.url.set(password=None)), _storage(store.engine) as storage:
+    with storage_errors(store.engine.url.set(password=None)), _storage(store.engine, check=ended is None) as storage:
         optuna_id = _optuna_study(storage, row)
         if ended is None:
             there = _mirrored(storage.engine, optuna_id)
@@ -57,14 +58,14 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
 
 
 @contextmanager
-def _storage(engine: sa.Engine) -> Iterator[RDBStorage]:
+def _storage(engine: sa.Engine, check: bool) -> Iterator[RDBStorage]:
     """Optuna's storage on our database with our settings; its tables are made under the creation lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tables = set(sa.inspect(engine).get_table_names())
     if not {"studies", "trials", "alembic_version"} <= tables:
         with creation_lock(engine):
-            _opened(engine).engine.dispose()
-    storage = _opened(engine)
+            _opened(engine, check=True).engine.dispose()
+    storage = _opened(engine, check)
     try:
         if engine.dialect.name == "sqlite":
             # Only now: Optuna's constructor opens a second connection within the first one's transaction.
@@ -76,14 +77,15 @@ def _storage(engine: sa.Engine) -> Iterator[RDBStorage]:
         storage.engine.dispose()
 
 
-def _opened(engine: sa.Engine) -> RDBStorage:
+def _opened(engine: sa.Engine, check: bool) -> RDBStorage:
     url = engine.url.render_as_string(hide_password=False)
     options: dict[str, Any] = {"hide_parameters": True}
     if engine.dialect.name == "sqlite":
         options["connect_args"] = {"timeout": BUSY_SECONDS}
     try:
         # Optuna formats the URL as a template, so a brace in a path has to be doubled.
-        return RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+        url = url.replace("{", "{{").replace("}", "}}")
+        return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=not check)
     except RuntimeError as error:
         raise SpecError(f"Optuna's tables in {engine.url} cannot be used by this Optuna: {error}") from error
 
