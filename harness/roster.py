@@ -69,15 +69,12 @@ class Roster:
         own.append(trial)
         if len(own) > len(self._longest):
             self._longest = own
-        before = self.best
-        if before is not None and before.configuration != trial.configuration:
-            # the longest says how many trials the full number is; while that stays, all others rank as they did
-            rivals = {id(each): each for each in (own, self._complete[before.configuration], self._longest)}
-            found = best_of(itertools.chain(*rivals.values()), self.spec)
-            if found is not None and found.full == before.full:
-                self.best = found
-                return
-        self.best = best_of(itertools.chain(*self._complete.values()), self.spec)
+        rivals = list(self._complete.values())
+        if self.best is not None and self.best.configuration != trial.configuration:
+            # all others rank as they did: a full number that rises, which the longest says, is reached by `own` alone
+            few = (own, self._complete[self.best.configuration], self._longest)
+            rivals = list({id(each): each for each in few}.values())
+        self.best = best_of(itertools.chain(*rivals), self.spec)
 
     def waiting(self) -> TrialRow | None:
         """The waiting trial with the smallest number."""

@@ -64,6 +64,15 @@ def test_a_thousand_changes_leave_the_same_answers_as_a_walk_through_all(seed: i
         assert roster.waiting() == waiting
 
 
+def test_a_leader_gives_way_when_a_further_seed_is_worse() -> None:
+    roster = Roster(study_row(), spec(), [])
+    for number in (*range(4), *range(6, 10), *range(12, 15)):  # the third configuration has three of four
+        roster.put(row(number, state="complete", objective={0: 0.8, 1: 0.7, 2: 0.9}[number // 6]))
+    assert roster.best is not None and roster.best.configuration == 0
+    roster.put(row(4, state="complete", objective=0.1))
+    assert roster.best.configuration == 1
+
+
 def test_weights_that_were_removed_are_no_longer_kept() -> None:
     roster = Roster(study_row(), spec(), [])
     for number, value in enumerate([0.7, 0.9, 0.8]):
