@@ -72,5 +72,7 @@ def _eta_seconds(total: int | None, roster: Roster, running: Mapping[int, Slot],
     mean = roster.mean_seconds
     if mean is None or total is None:
         return None
-    begun = sum(slot.progress.step / slot.progress.steps for slot in running.values() if slot.progress)
+    begun = sum(
+        slot.progress.step / slot.progress.steps for slot in running.values() if slot.progress and slot.progress.epoch
+    )
     return max(0.0, total - roster.finished - begun) * mean / slots

@@ -96,7 +96,7 @@ def _slot_cells(slot: int, running: Slot) -> Sequence[RenderableType]:
     return (
         str(slot),
         str(running.trial.number),
-        f"{progress.epoch} of {running.trial.config.epochs}",
+        f"{progress.epoch} of {running.trial.config.epochs}" if progress.epoch else "frozen part",
         f"{progress.step}/{progress.steps}",
         ProgressBar(total=progress.steps, completed=progress.step, width=24),
         quiet,

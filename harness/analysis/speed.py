@@ -25,7 +25,7 @@ between windows on an idle machine."""
 BY_TRIALS = 3
 """With as many trials of one configuration the trials are the sample; with fewer, their windows."""
 
-PHASES = ["load_seconds", "tokenise_seconds", "train_seconds", "evaluate_seconds", "save_seconds"]
+PHASES = ["load_seconds", "tokenise_seconds", "share_seconds", "train_seconds", "evaluate_seconds", "save_seconds"]
 RATES = [
     "study",
     "configuration",

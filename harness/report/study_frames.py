@@ -19,7 +19,7 @@ from harness.results.engine import open_engine
 from harness.spec import WRITTEN_OUT
 
 Answered = TypeVar("Answered")
-PHASES = ("load_seconds", "tokenise_seconds", "evaluate_seconds", "save_seconds")
+PHASES = ("load_seconds", "tokenise_seconds", "share_seconds", "evaluate_seconds", "save_seconds")
 
 
 class StudyFrames:

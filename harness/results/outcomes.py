@@ -17,7 +17,7 @@ from harness.results.tables import data, epoch_record, example, metric, predicti
 from harness.verdicts import Curve, Verdict, judge
 
 Floats = npt.NDArray[np.float64]
-PHASES = ("load", "tokenise", "train", "evaluate", "save", "total")
+PHASES = ("load", "tokenise", "share", "train", "evaluate", "save", "total")
 
 
 def epoch_values(connection: sa.Connection, trial_id: int, split: str, name: str) -> dict[int, float]:

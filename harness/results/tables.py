@@ -186,6 +186,7 @@ trial = _table(
     _column("objective_values", Json, "values of all objectives, in their order", null=True),
     _column("load_seconds", Number, "time to load weights", null=True),
     _column("tokenise_seconds", Number, "time to tokenise", null=True),
+    _column("share_seconds", Number, "time to work out, or to take, what trials share", null=True),
     _column("train_seconds", Number, "time in training steps", null=True),
     _column("evaluate_seconds", Number, "time in evaluation", null=True),
     _column("save_seconds", Number, "time to write checkpoints and weights", null=True),

@@ -18,6 +18,7 @@ _AT_MOST = 30
 _PHASES = {
     "load_seconds": "load",
     "tokenise_seconds": "tokenise",
+    "share_seconds": "frozen parts",
     "train_seconds": "train",
     "evaluate_seconds": "evaluate",
     "save_seconds": "save",
