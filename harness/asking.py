@@ -8,12 +8,12 @@ import harness.errors as errors
 from harness.deadline import Stop
 from harness.errors import HarnessError, Interrupted
 from harness.executors.base import Executor
-from harness.records import AuditJob, JobDone, JobFailed, PrepareJob, WorkerDied
+from harness.records import AuditJob, JobDone, JobFailed, PrepareJob, ProbeJob, WorkerDied
 
 TICK_SECONDS = 0.5
 
 
-def ask_worker(executor: Executor, job: PrepareJob | AuditJob, stop: Stop) -> Any:
+def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob, stop: Stop) -> Any:
     """Give slot 0 a job that is no trial and wait for its answer.
 
     Raises:

@@ -35,6 +35,10 @@ Set = Annotated[
     typer.Option("--set", help="override a value of the study file: a.b=c", metavar="KEY=VALUE"),
 ]
 Out = Annotated[Path, typer.Option("--out", help="folder that holds one folder a study")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Workers = Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")]
+Exact = Annotated[bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="a study file, or the name of a study in the database")
 ]
@@ -80,16 +84,42 @@ def audit(study: StudyArgument, sets: Set = None, db: Db = DEFAULT_DB, out: Out 
 
 
 @app.command()
+def plan(
+    study: StudyArgument,
+    sets: Set = None,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    exact: Exact = False,
+    as_json: Json = False,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Say what a study will cost before the night: trials, steps, time, memory, disk, what fits the deadline."""
+    from harness.coming import begun
+    from harness.executors.local import LocalExecutor
+    from harness.plan import plan_study
+    from harness.results.engine import files_folder
+    from harness.study import sharing
+
+    file, files = _file(study, sets, db), files_folder(db)
+    record = begun(db, file)
+    shared = sharing(files, file.spec, cache=not no_cache, exact=exact)
+    with LocalExecutor(files / "logs", workers) as executor:
+        planned = plan_study(file, record, shared, files, executor, _stop_on_signals())
+    if as_json:
+        typer.echo(json.dumps({"study": file.spec.study} if planned is None else planned.as_dict(), indent=2))
+    elif planned is None:
+        typer.echo(f"{file.spec.study}: nothing is left to run")
+    else:
+        _print_plan(planned)
+
+
+@app.command()
 def run(
     study: StudyArgument,
     sets: Set = None,
-    workers: Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")
-    ] = False,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")
-    ] = False,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    exact: Exact = False,
     db: Db = DEFAULT_DB,
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
@@ -104,7 +134,7 @@ def run(
     console = _console()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
     with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
-        shared = sharing(store, file.spec, cache=not no_cache, exact=exact)
+        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact)
         board = run_study(store, file, executor, observer, stop, shared)
     if file.spec.confirm is not None:
         console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
@@ -115,7 +145,7 @@ def run(
 @app.command()
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="one study; all without it")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: Json = False,
     db: Db = DEFAULT_DB,
 ) -> None:
     """What runs, what is done, the best so far, time to finish, failures by reason."""
@@ -260,6 +290,14 @@ def _print_audit(counts: Any) -> None:
     for table in audit_tables(counts):
         console.print(table)
         console.print()
+
+
+def _print_plan(planned: Any) -> None:
+    from harness.plan_tables import plan_tables
+
+    console = _console()
+    for each in plan_tables(planned):
+        console.print(each)
 
 
 def _fail_if_any(failures: Any) -> None:

@@ -338,7 +338,7 @@ class TrialOutcome:
 
     Attributes:
         state: complete, pruned, failed, or waiting when it was interrupted and can go on.
-        seconds: wall clock by phase: load, tokenise, train, evaluate, save, total.
+        seconds: wall clock by phase: load, tokenise, share (what other trials take too), train, evaluate, save, total.
         model_folder: name of the folder with the best epoch's weights below the trial's folder, if written.
         shared_work: what was taken from shared work, with amounts; empty when nothing was shared.
     """
@@ -445,6 +445,21 @@ class TrainJob:
     trials: tuple[TrialJob, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeJob:
+    """Measure a few steps of what a study is going to do, and say what each of these trials would cost.
+
+    Attributes:
+        trials: one for everything that costs alike, in the order in which the study comes to them.
+        folder: for what is written meanwhile; whoever asks takes it away.
+        most: shapes that are measured at most, or one a model where there are more models.
+    """
+
+    trials: tuple[TrialJob, ...]
+    folder: str
+    most: int = 12
+
+
 # --- answers (worker -> coordinator) ----------------------------------------------------------------
 
 
@@ -545,8 +560,84 @@ class AuditCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialCost:
+    """What one trial of `ProbeJob` would cost, in the order of the study.
+
+    Attributes:
+        how: "probed" where every shape of its steps was measured, else "derived" from others of the same model.
+        steps_per_epoch: optimiser steps.
+        train_seconds: of each epoch's training pass.
+        evaluate_seconds, save_seconds: of each epoch: metrics of two splits; a copy of the best weights.
+        begin_seconds: model set back, optimiser made, tables filled, states of frozen prefixes read.
+        tokenise_seconds: where no trial before has tokenised at this length.
+        fill_seconds: working out states of frozen prefixes that no trial before it has.
+        spared_seconds: what its epochs would take longer if nothing were shared.
+        cache_bytes: that it adds to the states on disk.
+        row_bytes: logits and margins of one epoch, before compression.
+        trained_bytes: of the weights that train.
+        batch_size: with which it fits into memory; None when not even one row does.
+        fits: whether it runs as asked; None where nobody knows.
+        peak_memory_bytes: highest of its measured shapes; None for a derived one.
+        note: why nothing is shared although something could be.
+    """
+
+    how: Literal["probed", "derived"]
+    train_rows: int
+    validation_rows: int
+    steps_per_epoch: int
+    train_seconds: tuple[float, ...]
+    evaluate_seconds: float
+    save_seconds: float
+    begin_seconds: float
+    tokenise_seconds: float
+    fill_seconds: float
+    spared_seconds: float
+    cache_bytes: int
+    row_bytes: int
+    trained_bytes: int
+    batch_size: int | None
+    fits: bool | None
+    peak_memory_bytes: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What a model costs however it is trained: loading it, writing the best epoch's, its bytes on disk and in all."""
+
+    load_seconds: float
+    keep_seconds: float
+    kept_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What `ProbeJob` found.
+
+    Attributes:
+        costs: one for each of its trials, in their order.
+        models: name -> cost.
+        data_seconds: reading and splitting the rows.
+        memory_bytes: free on the device, or of the machine where that is a CPU.
+        shapes, probed: how many different shapes of steps there are, and how many of them were measured.
+    """
+
+    costs: tuple[TrialCost, ...]
+    models: Mapping[str, ModelCost]
+    data_seconds: float
+    device: str
+    memory_bytes: int
+    shapes: int
+    probed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a trial stands between epochs; at most one a second, never stored."""
+    """Where a trial stands between epochs; at most one a second, never stored.
+
+    Epoch 0 is work on the frozen part of the model, its steps are rows.
+    """
 
     epoch: int
     step: int

@@ -87,15 +87,11 @@ def share(
         seed: of the trial.
     """
     encoder = recipe.encoder
-    if config.frozen_mode != "eval" or sharing.exact or sharing.folder is None:
-        return Shared()
-    cuts = _cuts(encoder, config.freeze, config.epochs)
+    cuts, note = taken(sharing, encoder, config, rows)
+    if not cuts:
+        return Shared(note=note)
     wanted = sorted(set(cuts.values()))
-    if not wanted:
-        return Shared()
-    if _bytes(encoder, wanted, rows) > sharing.budget:
-        return Shared(note=f"the frozen prefix's states would take more than {sharing.budget:,} bytes: not kept")
-    kept = _worth_keeping(encoder, wanted, sharing, config, rows)
+    kept = worth_keeping(encoder, wanted, sharing, config, rows)
     encoder.reset(seed)
     train = yield from fill(recipe, rows.train, kept, wanted, cache)
     validation = yield from fill(recipe, rows.validation, kept, wanted, cache)
@@ -107,13 +103,23 @@ def share(
     return Shared(train.tables, probe, validation.tables, cuts, (train, validation))
 
 
+def taken(sharing: Sharing, encoder: Encoder, config: TrialConfig, rows: Rows) -> tuple[dict[int, int], str]:
+    """Epoch -> cut that a trial runs from; and why there is none, where there could be one."""
+    if config.frozen_mode != "eval" or sharing.exact or sharing.folder is None:
+        return {}, ""
+    cuts = _cuts(encoder, config.freeze, config.epochs)
+    if _bytes(encoder, set(cuts.values()), rows) > sharing.budget:
+        return {}, f"the frozen prefix's states would take more than {sharing.budget:,} bytes: not kept"
+    return cuts, ""
+
+
 def _cuts(encoder: Encoder, freeze: str, epochs: int) -> dict[int, int]:
     """Epoch -> cut, for the epochs that have one."""
     found = {epoch: encoder.cut(freeze, epoch, epochs) for epoch in range(1, epochs + 1)}
     return {epoch: cut for epoch, cut in found.items() if cut is not None}
 
 
-def _worth_keeping(
+def worth_keeping(
     encoder: Encoder, wanted: Sequence[int], sharing: Sharing, config: TrialConfig, rows: Rows
 ) -> list[int]:
     """The trial's own cuts, and those of the study's other strategies as long as half of the budget lasts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import harness.disk as disk
 from harness.board import Board, Observer
@@ -28,6 +29,17 @@ def agree(store: Store, row: StudyRow, file: StudyFile) -> StudyRow:
     """
     if row.fingerprint == file.spec.fingerprint:
         return row
+    refuse_another(store, row, file)
+    store.extend_study(row.id, file)
+    return known(store, file)
+
+
+def refuse_another(store: Store, row: StudyRow, file: StudyFile) -> None:
+    """Once a study has a trial, a file must ask for the same trials or more.
+
+    Raises:
+        SpecError: with the differences.
+    """
     old = file_of(row)
     if store.trials(row.id) and not extends_only(old.spec, file.spec):
         listed = "\n  ".join(changes(old.spec, file.spec))
@@ -35,8 +47,6 @@ def agree(store: Store, row: StudyRow, file: StudyFile) -> StudyRow:
             f"study {row.name!r} exists and was run with another study file:\n  {listed}\n"
             "An edit may only extend (more trials, more time). For another study: --set study=NEW-NAME"
         )
-    store.extend_study(row.id, file)
-    return known(store, file)
 
 
 def known(store: Store, file: StudyFile) -> StudyRow:
@@ -54,22 +64,22 @@ def file_of(row: StudyRow) -> StudyFile:
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 
-def sharing(store: Store, spec: StudySpec, *, cache: bool = True, exact: bool = False) -> Sharing:
+def sharing(files: Path, spec: StudySpec, *, cache: bool = True, exact: bool = False) -> Sharing:
     """What the trials of a study may take from each other's work.
 
     Where an objective is a time or a rate nothing is shared: who comes first would pay for the others.
 
     Args:
-        store: whose folder of files holds the cache.
+        files: the folder beside the database, which holds the cache.
         spec: of the study.
         cache: whether frozen prefixes are worked out once for all trials.
         exact: whether batches and dropout are the plain Trainer's.
     """
     if not cache or exact or times_its_trials(spec):
         return Sharing(exact=exact)
-    store.files.mkdir(parents=True, exist_ok=True)
-    budget = min(MOST_CACHE_BYTES, shutil.disk_usage(store.files).free // 2)
-    return Sharing(str(store.files / "cache"), budget, spec.freezes())
+    files.mkdir(parents=True, exist_ok=True)
+    budget = min(MOST_CACHE_BYTES, shutil.disk_usage(files).free // 2)
+    return Sharing(str(files / "cache"), budget, spec.freezes())
 
 
 def run(

@@ -20,13 +20,18 @@ import torch
 from harness.auditing import audit
 from harness.errors import HarnessError
 from harness.preparation import prepare
+from harness.probing import probe
 from harness.records import (
+    AuditCounts,
     AuditJob,
     EpochRecord,
     JobDone,
     JobFailed,
     Message,
+    Prepared,
     PrepareJob,
+    Probed,
+    ProbeJob,
     TrainJob,
     TrialJob,
 )
@@ -54,14 +59,14 @@ class Worker:
             self.do(job)
             self.connection.send(Message(None, JobDone()))
 
-    def do(self, job: PrepareJob | AuditJob | TrainJob) -> None:
+    def do(self, job: PrepareJob | AuditJob | ProbeJob | TrainJob) -> None:
         """One job; an error of a job that is no trial is sent, not raised."""
         if isinstance(job, TrainJob):
             for trial in job.trials:
                 self.train(trial)
             return
         try:
-            answer = prepare(job) if isinstance(job, PrepareJob) else audit(job)
+            answer = answer_to(job)
         except HarnessError as error:
             self.connection.send(Message(None, JobFailed(type(error).__name__, str(error))))
         except Exception as error:  # the coordinator shows it with its traceback and ends
@@ -78,6 +83,13 @@ class Worker:
             self.connection.send(Message(job.trial, event))
             if isinstance(event, EpochRecord):
                 control.prune = self.connection.recv()
+
+
+def answer_to(job: PrepareJob | AuditJob | ProbeJob) -> Prepared | AuditCounts | Probed:
+    """What a job that is no trial asks for."""
+    if isinstance(job, PrepareJob):
+        return prepare(job)
+    return audit(job) if isinstance(job, AuditJob) else probe(job)
 
 
 def die_with_the_coordinator() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
-from harness.records import AuditJob, Message, PrepareJob, TrainJob
+from harness.records import AuditJob, Message, PrepareJob, ProbeJob, TrainJob
 
-Job = PrepareJob | AuditJob | TrainJob
+Job = PrepareJob | AuditJob | ProbeJob | TrainJob
 
 
 class Executor(ABC):

@@ -1,0 +1,125 @@
+"""The trials that a study is still going to run, as far as that can be known before they are run.
+
+Configurations and grids are what they are. A sampler is asked as in the night, and told that every trial came out
+alike: its first random points are exact then, the later ones stand for what it will choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.records import State, TrialConfig
+from harness.results.engine import Target, database_path, is_server, open_engine
+from harness.results.rows import TrialRow
+from harness.results.store import Store
+from harness.sampling import Tried
+from harness.search import Search
+from harness.spec import StudyFile, StudySpec
+from harness.study import refuse_another
+
+DRAWN = 200  # of a sampler's trials are looked at one by one
+# All that a trial's cost depends on. Dropout, too, but only in that a model is loaded anew for another one.
+COSTLY = (
+    "model",
+    "epochs",
+    "batch_size",
+    "max_length",
+    "freeze",
+    "train",
+    "gradient_accumulation",
+    "dtype",
+    "frozen_mode",
+)
+
+
+class Begun(NamedTuple):
+    """What the record holds of a study: its trials, and the seconds of all invocations."""
+
+    trials: Sequence[TrialRow] = ()
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> int:
+        """Trials to which nothing more will happen."""
+        return sum(trial.finished for trial in self.trials)
+
+
+class Coming(NamedTuple):
+    """A trial that will be run."""
+
+    config: TrialConfig
+    seed: int
+    replicate: int
+    fold: int | None
+
+    @property
+    def course(self) -> tuple[TrialConfig, int | None]:
+        """What its cost depends on: trials of the same course cost alike."""
+        return TrialConfig(**{name: getattr(self.config, name) for name in COSTLY}), self.fold
+
+
+class Ahead(NamedTuple):
+    """What is still to come.
+
+    Attributes:
+        drawn: one by one, in order.
+        total: of all, those that were not drawn included; None while only time bounds the study.
+        exact: whether the drawn ones are these and no others, whatever comes out.
+    """
+
+    drawn: list[Coming]
+    total: int | None
+    exact: bool
+
+
+def begun(target: Target, file: StudyFile) -> Begun:
+    """What a database holds of a study; writes nothing.
+
+    Raises:
+        SpecError: when it was run with another study file under the same name.
+    """
+    if not is_server(target) and not database_path(target).exists():
+        return Begun()
+    with Store(open_engine(target, read_only=True), target) as store:
+        row = store.study(file.spec.study)
+        if row is None:
+            return Begun()
+        refuse_another(store, row, file)
+        return Begun(store.trials(row.id), store.invocation_seconds(row.id))
+
+
+def ahead(spec: StudySpec, record: Begun) -> Ahead:
+    """The trials that wait or were interrupted, and those that the search will propose."""
+    # to ask gp is dear; what its points are is not known before the night in any case
+    search = Search(spec.model_copy(update={"sampler": "random"}) if spec.sampler == "gp" else spec, _tried(record))
+    known = {(row.config.fingerprint, row.replicate, row.fold): row for row in record.trials}
+    drawn = [Coming(row.config, row.seed, row.replicate, row.fold) for row in known.values() if not row.finished]
+    sampled, number = 0, len(record.trials)
+    while sampled < DRAWN and (proposal := search.next()) is not None:
+        drawn.append(Coming(proposal.config, proposal.seed, proposal.replicate, proposal.fold))
+        search.add(_alike(number, drawn[-1]))
+        search.finish(number, "complete", [0.0] * len(spec.objectives))
+        sampled += proposal.origin == "sampled"
+        number += 1
+    total = None if search.total is None else max(search.total - record.finished, len(drawn))
+    return Ahead(drawn, total, sampled == 0)
+
+
+def _alike(number: int, trial: Coming, state: State = "waiting") -> Tried:
+    return Tried(number, trial.config, trial.seed, trial.replicate, trial.fold, state)
+
+
+def _tried(record: Begun) -> list[Tried]:
+    return [
+        Tried(
+            number=row.number,
+            config=row.config,
+            seed=row.seed,
+            replicate=row.replicate,
+            fold=row.fold,
+            state=row.state,  # type: ignore[arg-type]
+            values=[float("nan") if value is None else value for value in row.objective_values],
+        )
+        for row in record.trials
+    ]

@@ -1,0 +1,103 @@
+"""A plan on a terminal: what groups of trials cost, and the night in words.
+
+Builds renderables; printing is the command line's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from harness.plan import Group, StudyPlan
+from harness.terminal import duration, facts, table_of
+
+MOST_ROWS = 20
+ALWAYS_SHOWN = ("freeze", "batch_size", "max_length", "epochs")
+
+
+def plan_tables(plan: StudyPlan) -> list[RenderableType]:
+    """A table of the dearest groups, the night in a few lines, and what will not go well."""
+    groups = sorted(plan.groups, key=lambda group: -group.seconds * group.trials)
+    columns = shown_columns(groups)
+    title = "Trials, dearest first" + (f" ({MOST_ROWS} of {len(groups)} groups)" if len(groups) > MOST_ROWS else "")
+    measures = ("trials", "steps each", "a step", "each", "together", "peak memory", "estimate")
+    rows = [(*_values(group, columns), *_costs(group)) for group in groups[:MOST_ROWS]]
+    hidden = groups[MOST_ROWS:]
+    if hidden:
+        trials, seconds = sum(g.trials for g in hidden), sum(g.seconds * g.trials for g in hidden)
+        rows.append(("others", *[None] * (len(columns) - 1), trials, None, None, None, duration(seconds), None, None))
+    table = table_of(title, (*columns, *measures), rows)
+    return [table, facts(words(plan)), *(Text(f"warning: {warning}") for warning in warnings(plan))]
+
+
+def shown_columns(groups: Sequence[Group]) -> list[str]:
+    """What every table has, and what differs between groups."""
+    names = list(groups[0].values)
+    return [name for name in names if name in ALWAYS_SHOWN or len({group.values[name] for group in groups}) > 1]
+
+
+def _values(group: Group, columns: Sequence[str]) -> list[Any]:
+    return [group.values[name] for name in columns]
+
+
+def _costs(group: Group) -> tuple[Any, ...]:
+    return (
+        group.trials,
+        group.steps,
+        f"{1000 * group.step_seconds:.1f} ms",
+        duration(group.seconds),
+        duration(group.seconds * group.trials),
+        None if group.peak_memory_bytes is None else size(group.peak_memory_bytes),
+        group.how,
+    )
+
+
+def words(plan: StudyPlan) -> Mapping[str, str]:
+    """The night in words, a line each."""
+    most = "at most " if plan.at_most else ""
+    trials = "as many as time allows" if plan.trials is None else f"{plan.trials}"
+    said = f" ({plan.finished} are finished)" if plan.finished else ""
+    drawn = "" if plan.trials == plan.drawn else f"; {plan.drawn} were looked at, the others taken to cost as much"
+    kind = "" if plan.exact else "; beyond its first ones a sampler will choose others than these"
+    saved = plan.unshared_seconds - plan.seconds
+    found = {
+        "trials": f"{trials}{said}{drawn}{kind}",
+        "steps": f"{most}{plan.steps:,}" + ("" if plan.trials == plan.drawn else f" in the first {plan.drawn} trials"),
+        "time": f"{most}{duration(plan.seconds)}" + (f", less by {plan.at_most}" if plan.at_most else ""),
+        "caches": f"save {duration(saved)} of {duration(plan.unshared_seconds)}" if saved > 0 else "save nothing",
+        "workers": f"{plan.workers} on {plan.device}"
+        + ("; they are taken not to slow each other" if plan.workers > 1 else ""),
+        "memory": f"{size(plan.memory_bytes)} free",
+        "disk": ", ".join(f"{what} {size(amount)}" for what, amount in plan.disk.items())
+        + f"; {size(plan.disk_free_bytes)} free",
+        "estimate": f"{plan.probed} of {plan.shapes} shapes of steps probed"
+        + ("" if plan.probed == plan.shapes else ", the others derived from them"),
+    }
+    if plan.seconds_left is not None:
+        found["deadline"] = f"in {duration(plan.seconds_left)}: {plan.in_time} trials end before it"
+    return found
+
+
+def warnings(plan: StudyPlan) -> list[str]:
+    """What will not go well."""
+    return [*(_unfit(group) for group in plan.groups if group.fits is False), *plan.warnings]
+
+
+def _unfit(group: Group) -> str:
+    named = ", ".join(f"{name} {group.values[name]}" for name in ("model", *ALWAYS_SHOWN[:3]))
+    if group.restarts_with is None:
+        return f"{named} will not fit in memory, not even with one row at a time: its {group.trials} trials would fail"
+    if group.restarts_with == group.values["batch_size"]:
+        return f"{named} may not fit in memory: it took {size(group.peak_memory_bytes or 0)}, more than is free"
+    return f"{named} will not fit in memory: it would begin again with batch_size {group.restarts_with}"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
