@@ -7,9 +7,9 @@ import torch
 import transformers
 
 from harness.builtin import corpus, tiny
-from harness.builtin.pretrain import CORPUS_SEED
 from harness.builtin.tiny import resolve_model
 from harness.errors import SpecError
+from harness.pretrained import load_pretrained
 
 
 def test_the_shipped_folder_is_smaller_than_four_megabytes():
@@ -47,10 +47,28 @@ def test_pairs_get_segment_ids():
     assert tokenizer.decode(encoded["input_ids"]).count("[SEP]") == 2
 
 
-def test_a_study_reads_no_review_that_the_encoder_has_seen():
-    assert CORPUS_SEED != corpus.SEED
-    long = {text for text in corpus.reviews(2000)["text"].to_pylist() if len(text.split()) > 12}
-    assert not long & set(corpus.reviews(2000, seed=CORPUS_SEED)["text"].to_pylist())
+def test_only_the_classifier_is_new_to_a_study():
+    settings = {"dropout": None, "revision": None}
+    model = load_pretrained(transformers.AutoModelForSequenceClassification, tiny.folder(), **settings)
+    assert model.fresh_parameters == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_classifier_on_the_frozen_encoder_tells_good_from_bad_on_fresh_reviews():
+    """Or studies that freeze would have nothing to compare; half of these reviews are positive."""
+    from sklearn.linear_model import LogisticRegression
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.folder())
+    model = transformers.AutoModel.from_pretrained(tiny.folder(), dtype=torch.float32).eval()
+    table = corpus.reviews(900, seed=606, noise=0.0)
+    pooled = []
+    for start in range(0, 900, 100):
+        texts = table["text"].to_pylist()[start : start + 100]
+        with torch.inference_mode():
+            encoded = tokenizer(texts, max_length=64, truncation=True, padding=True, return_tensors="pt")
+            pooled.append(model(**encoded).pooler_output)
+    features, labels = torch.cat(pooled).numpy(), table["label"].to_pylist()
+    classifier = LogisticRegression(max_iter=1000).fit(features[:600], labels[:600])
+    assert classifier.score(features[600:], labels[600:]) > 0.7
 
 
 @pytest.mark.slow
