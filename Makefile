@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: study test check docs clean
+.PHONY: study test check docs bench bench-quick clean
 
 study: .venv/.ready  ## the quickstart: a finished study with its report
 	$(BIN)/harness run studies/quickstart.yaml
@@ -13,13 +13,22 @@ test: .venv/.ready-to-develop  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: .venv/.ready-to-develop  ## style, types, docs up to date
-	$(BIN)/ruff check harness tests
-	$(BIN)/ruff format --check harness tests
+	$(BIN)/ruff check harness tests benchmarks
+	$(BIN)/ruff format --check harness tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m harness.reference --check docs
 
 docs: .venv/.ready-to-develop  ## generate what is generated in docs/
 	$(BIN)/python -m harness.reference --write docs
+
+bench: .venv/.ready-to-develop  ## against the plain Trainer; BENCH_ARGS names model and data (benchmarks/README.md)
+	$(BIN)/python -m benchmarks.run --validate --quality-seeds 5 $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.table
+
+bench-quick: .venv/.ready-to-develop  ## the same within minutes, on few built-in reviews
+	$(BIN)/python -m benchmarks.run --name quick --out build/benchmarks --cases full,classifier --repeats 1 \
+		--train 600 --validation 200 --steps 20 --whole-below 20 --quality-seeds 3 --quality-rows 300 \
+		--quality-cases classifier $(BENCH_ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

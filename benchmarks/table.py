@@ -1,0 +1,282 @@
+"""From the newest result to docs/benchmarks.md and the short table in README.md.
+
+python -m benchmarks.table
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmarks.extrapolation import whole_seconds
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+HEADING, BEFORE = "## How fast", "## What it does not do"
+ROWS = {
+    ("ours", "cold"): "harness run",
+    ("ours", "warm"): "harness run, cache filled",
+    ("ours-exact", "cold"): "harness run --exact",
+    ("ours-exact", "warm"): "harness run --exact, cache filled",
+    ("ours-no-cache", "cold"): "harness run --no-cache",
+    ("ours-no-cache", "warm"): "harness run --no-cache, again",
+    ("B2", "cold"): "Trainer, tuned (B2)",
+    ("B1", "cold"): "Trainer, dynamic padding (B1)",
+    ("B0", "cold"): "Trainer as in tutorials (B0)",
+}
+SIDES = """\
+- **harness run**: the whole command, from the start of the process to its end, on a fresh database; cold with an empty
+  cache, and again with the cache that the cold run left. No weights are kept (`keep: 0`).
+- **B0**: padded to max_length, Trainer defaults, evaluates and saves every epoch, as tutorials do.
+- **B1**: `DataCollatorWithPadding`, else defaults: evaluation in batches of 8, fp32 on a CPU, bf16 on a GPU; saves
+  nothing.
+- **B2**: batches of like lengths, bf16 where the processor has it, evaluation in batches of 128,
+  `logging_nan_inf_filter=False`, no log; saves nothing.
+- The three run in one process, with `study.enqueue_trial` replaying the same configurations over the same rows.
+  Batch size, epochs, learning rate, schedule, weight decay, clipping and points of evaluation are the same on all
+  sides.
+"""
+DIFFERENCES = """\
+| | harness run | B0, B1 | B2 |
+|---|---|---|---|
+| dropout in what is frozen | off | on | on |
+| batches | of like lengths, shuffled | random | of like lengths |
+| number format on a CPU | bf16 where the processor has it | fp32 | bf16 where the processor has it |
+| evaluation | all rows by length, with more metrics and a probe of training rows | in order | by length |
+"""
+
+
+# --- numbers -----------------------------------------------------------------------------------------
+
+
+def samples(record: Mapping[str, Any], case: Mapping[str, Any], side: str, cache: str) -> tuple[list[float], bool]:
+    """Seconds of every repeat, and whether they are extrapolated; whole runs go before slices."""
+    whole = [
+        each["seconds"]
+        for each in record["timings"]
+        if (each["case"], each["side"], each["cache"]) == (case["name"], side, cache)
+    ]
+    if whole:
+        return whole, False
+    train, validation = record["rows"]["train"], record["rows"]["validation"]
+    slices = [each for each in record["slices"] if each["side"] == side]
+    return [whole_seconds(each, case["parts"], train, validation) for each in slices], True
+
+
+def seconds(value: float) -> str:
+    """Three digits, or whole seconds from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def cell(values: Sequence[float], extrapolated: bool) -> str:
+    """Median and range; `~` before what is extrapolated."""
+    if not values:
+        return "–"
+    shown = f"{'~' if extrapolated else ''}{seconds(median(values))}"
+    if len(values) == 1:
+        return shown
+    return f"{shown} ({seconds(min(values))} to {seconds(max(values))})"
+
+
+def factor(ours: tuple[list[float], bool], theirs: tuple[list[float], bool]) -> str:
+    """How many times as long they take; `~` where a side is extrapolated."""
+    if not ours[0] or not theirs[0]:
+        return "–"
+    return f"{'~' if ours[1] or theirs[1] else ''}{median(theirs[0]) / median(ours[0]):.1f}"
+
+
+def present(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(side, cache) of every row that has a number."""
+    return [row for row in ROWS if any(samples(record, case, *row)[0] for case in record["cases"])]
+
+
+def peak(record: Mapping[str, Any]) -> float:
+    """Operations a second of the machine's fastest matrix products."""
+    return float(max(record["machine"]["peak_flops"].values()))
+
+
+# --- tables ------------------------------------------------------------------------------------------
+
+
+def times(record: Mapping[str, Any]) -> str:
+    """Seconds of every side and case."""
+    body = [[ROWS[row], *(cell(*samples(record, case, *row)) for case in record["cases"])] for row in present(record)]
+    return markdown(["seconds", *(case["name"] for case in record["cases"])], body)
+
+
+def factors(record: Mapping[str, Any]) -> str:
+    """Times as long as `harness run`, cold and warm."""
+    body = []
+    for side in (side for side in ("B2", "B1", "B0") if (side, "cold") in present(record)):
+        for cache in ("cold", "warm"):
+            values = [
+                factor(samples(record, case, "ours", cache), samples(record, case, side, "cold"))
+                for case in record["cases"]
+            ]
+            body.append([f"{side} / ours {cache}", *values])
+    return markdown(["times as long", *(case["name"] for case in record["cases"])], body)
+
+
+def utilisation(record: Mapping[str, Any]) -> str:
+    """Operations asked for on real tokens, over time and peak."""
+    body = []
+    for row in present(record):
+        cells = []
+        for case in record["cases"]:
+            values, extrapolated = samples(record, case, *row)
+            share = case["flops"] / median(values) / peak(record) if values else None
+            cells.append("–" if share is None else f"{'~' if extrapolated else ''}{share:.0%}")
+        body.append([ROWS[row], *cells])
+    return markdown(["share of the peak", *(case["name"] for case in record["cases"])], body)
+
+
+def validation(record: Mapping[str, Any]) -> str:
+    """Extrapolations beside whole runs."""
+    body = [
+        [
+            each["side"],
+            each["shape"][0],
+            f"~{seconds(each['expected'])}",
+            seconds(each["whole"]),
+            f"{each['expected'] / each['whole'] - 1:+.1%}",
+        ]
+        for each in record["validation"]
+    ]
+    return markdown(["side", "trains", "extrapolated", "whole", "off by"], body)
+
+
+def quality(record: Mapping[str, Any]) -> str:
+    """Equivalence of accuracy and loss."""
+    body = []
+    for each in record["quality"]:
+        for metric, test in each["tests"].items():
+            interval = "–" if test["low"] is None else f"{test['low']:+.4f} to {test['high']:+.4f}"
+            more = f"; {test['seeds']} seeds would be needed" if test["seeds"] else ""
+            means = [sum(trial[metric] for trial in each[side]) / len(each[side]) for side in ("ours", "theirs")]
+            body.append(
+                [
+                    f"{each['case']}, {each['side']} and {each['baseline']}",
+                    metric.replace("_", " "),
+                    len(each["seeds"]),
+                    f"{means[0]:.4f}",
+                    f"{means[1]:.4f}",
+                    interval,
+                    f"±{test['margin']:.4f}",
+                    test["verdict"] + more,
+                ]
+            )
+    return markdown(["case", "metric", "seeds", "ours", "Trainer", "difference, 90%", "margin", "verdict"], body)
+
+
+def markdown(headers: Sequence[str], body: Sequence[Sequence[Any]]) -> str:
+    """A table whose text stays as it is."""
+    return str(tabulate(body, headers, tablefmt="pipe", disable_numparse=True))
+
+
+# --- pages -------------------------------------------------------------------------------------------
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """The machine in one paragraph."""
+    found = record["machine"]
+    packages = ", ".join(f"{name} {found['packages'][name]}" for name in ("torch", "transformers", "optuna"))
+    peaks = ", ".join(f"{dtype} {value / 1e9:,.0f}" for dtype, value in found["peak_flops"].items())
+    busy = [each["load"]["busy"] for each in (*record["timings"], *record["slices"])]
+    name = found["cpu"] if found["device"]["kind"] == "cpu" else f"{found['device']['name']}, {found['cpu']}"
+    return (
+        f"{name}, {found['cores']['usable']} cores, {found['memory_bytes'] / 2**30:.0f} GiB; Python {found['python']}, "
+        f"{packages}; {found['device']['threads']} threads in the Trainer's process, "
+        f"`--workers {record['arguments']['workers']}` on our side. Matrix products reach, in GFLOP/s: {peaks}. "
+        f"Before a measurement {median(busy) if busy else 0:.0%} of the CPUs were busy (median; at most "
+        f"{max(busy, default=0):.0%})."
+    )
+
+
+def cases(record: Mapping[str, Any]) -> str:
+    """What each case is."""
+    return "\n".join(f"- **{case['name']}**: {case['title']}" for case in record["cases"])
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """docs/benchmarks.md."""
+    rows, tokens = record["rows"], record["tokens"]
+    parts = [
+        "# Benchmarks\n",
+        "*Made from the newest file in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
+        f"{record['model']} on {record['data']}: {rows['train']:,} training and {rows['validation']:,} validation "
+        f"rows, {tokens['mean']:.0f} tokens on average, {tokens['longest']} at most. Measured on "
+        f"{record['began'][:10]}, {record['arguments']['repeats']} repeats.\n",
+        machine(record) + "\n",
+        f"## Cases\n\n{cases(record)}\n",
+        f"## Sides\n\n{SIDES}",
+        "## Wall clock\n\nMedian and range. `~` is extrapolated from slices.\n\n"
+        f"{times(record)}\n\n{factors(record)}\n",
+        "## Utilisation\n\nOperations that the trials ask for on real tokens, by time and by the fastest matrix "
+        "product measured. Padding counts as waste; work that is shared counts as done, so a share can pass 100%.\n\n"
+        f"{utilisation(record)}\n",
+    ]
+    if record["validation"]:
+        told = f"One whole trial of each kind on {record['validation'][0]['rows']:,} rows; 5% is allowed."
+        parts.append(f"## Check of the extrapolation\n\n{told}\n\n{validation(record)}\n")
+    if record["quality"]:
+        told = (
+            f"Last epoch, {record['quality'][0]['rows']:,} training rows, the same seeds on both sides. Two one-sided "
+            "tests at 5%; the margin was fixed beforehand: 0.5 points of accuracy and 0.01 nats of loss, or half of "
+            "the Trainer's own standard deviation over seeds, whichever is larger."
+        )
+        parts.append(f"## Quality\n\n{told}\n\n{quality(record)}\n")
+    parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
+    return "\n".join(parts)
+
+
+def short(record: Mapping[str, Any]) -> str:
+    """The table of README.md."""
+    rows = record["rows"]
+    return (
+        f"Wall clock of whole commands in seconds, {record['model']}, {rows['train']:,} rows, "
+        f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {record['began'][:10]}; `~` is "
+        f"extrapolated. All sides, factors, quality and caveats: [benchmarks](docs/benchmarks.md).\n\n"
+        f"{times(record)}\n\n{cases(record)}\n"
+    )
+
+
+def with_table(readme: str, table: str) -> str:
+    """README.md with the table between its markers, which are added where they are missing."""
+    if BEGIN not in readme:
+        section = f"{HEADING}\n\n{BEGIN}\n{END}\n\n"
+        place = readme.find(BEFORE)
+        readme = readme + "\n" + section if place < 0 else readme[:place] + section + readme[place:]
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def newest(folder: Path = RESULTS) -> Path | None:
+    """The result that the pages show: the last by when it began."""
+    found = sorted(folder.glob("*.json"), key=lambda path: json.loads(path.read_text("utf-8"))["began"])
+    return found[-1] if found else None
+
+
+def main() -> int:
+    """Entry of `python -m benchmarks.table`."""
+    path = newest()
+    if path is None:
+        print(f"there is no result in {RESULTS.relative_to(ROOT)}; make one with: make bench")
+        return 1
+    record = json.loads(path.read_text("utf-8"))
+    PAGE.write_text(page(record), "utf-8")
+    README.write_text(with_table(README.read_text("utf-8"), short(record)), "utf-8")
+    print(f"{path.name}: {PAGE.relative_to(ROOT)}, {README.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,350 @@
+"""The comparison with the plain Trainer: its arithmetic, its cases, its statistics and its pages."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import benchmarks.table as table
+from benchmarks.baselines import VARIANTS, freeze_parameters
+from benchmarks.cases import CASES, DRAWS, QUALITY, study_text
+from benchmarks.commands import SIDES
+from benchmarks.extrapolation import epoch_seconds, whole_seconds
+from benchmarks.quality import margin_of, needed, tost
+from benchmarks.rows import asked
+from benchmarks.run import arguments, within_tolerance
+from benchmarks.slices import cut, evaluation_rows, spread, summarise
+from harness.spec import parse_study
+
+ROOT = Path(__file__).parent.parent
+SHAPE = ["none", 10, 128]
+SLICES = {
+    "side": "B1",
+    "repeat": 0,
+    "load": {"average": 0.1, "busy": 0.02},
+    "startup": 5.0,
+    "one_time": 1.0,
+    "teardown": 0.5,
+    "parts": [
+        {
+            "shape": SHAPE,
+            "steps": [0.1, 0.3],
+            "evaluation": 0.5,
+            "evaluation_rows": 20,
+            "save": 0.25,
+            "overhead": 2.0,
+        }
+    ],
+}
+
+
+# --- extrapolation --------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_its_steps_its_evaluation_and_its_checkpoint() -> None:
+    # 95 rows are 9.5 batches of 0.2 s; 40 rows are evaluated in twice 0.5 s
+    assert epoch_seconds(SLICES["parts"][0], 10, 95, 40) == pytest.approx(9.5 * 0.2 + 1.0 + 0.25)
+
+
+def test_a_case_is_one_start_and_every_trial() -> None:
+    # 3 trials of 4 epochs: 5 + 1 + 0.5, and 3 (2 + 4 (2 + 1 + 0.25))
+    assert whole_seconds(SLICES, [(SHAPE, 4, 3)], 100, 40) == pytest.approx(6.5 + 3 * (2 + 4 * 3.25))
+
+
+def test_kinds_of_trials_add_up_after_a_single_start() -> None:
+    both = whole_seconds(SLICES, [(SHAPE, 4, 3), (SHAPE, 1, 2)], 100, 40)
+    assert both == pytest.approx(
+        whole_seconds(SLICES, [(SHAPE, 4, 3)], 100, 40) + whole_seconds(SLICES, [(SHAPE, 1, 2)], 100, 40) - 6.5
+    )
+
+
+def test_seconds_outside_of_steps_evaluation_and_checkpoint_are_overhead() -> None:
+    times = {
+        "step_begin": [1.0, 4.0, 6.0],
+        "step_end": [4.0, 6.0, 9.0],
+        "epoch_end": [9.0],
+        "evaluate": [10.5],
+        "save": [11.0],
+    }
+    found = summarise(times, whole=14.0, warm_steps=1)
+    assert found == {"steps": [2.0, 3.0], "evaluation": 1.5, "save": 0.5, "overhead": 14.0 - 8.0 - 1.5 - 0.5}
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_a_few_batches_stand_for_the_mean_of_an_epoch(by_length: bool) -> None:
+    lengths = np.random.default_rng(0).geometric(0.05, 3_000).clip(3, 128).tolist()
+    batches = cut(lengths, 16, by_length)
+    assert sorted(row for batch in batches for row in batch) == sorted(set(row for batch in batches for row in batch))
+
+    def padded(some: list[list[int]]) -> float:
+        return float(np.mean([max(lengths[row] for row in batch) for batch in some]))
+
+    assert padded(spread(batches, lengths, 20)) == pytest.approx(padded(batches), rel=0.03)
+    assert spread(batches, lengths, 10_000) != batches
+    assert sorted(spread(batches, lengths, 10_000)) == sorted(batches)
+
+
+def test_a_short_evaluation_is_measured_whole() -> None:
+    assert evaluation_rows([5] * 30, 8, 4, by_length=False) == list(range(30))
+    assert len(evaluation_rows([5] * 100, 8, 4, by_length=False)) == 32
+
+
+# --- cases ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_a_case_is_a_study_file_of_the_same_trials(case) -> None:
+    spec = parse_study(study_text("benchmark", case.configurations, Path("/rows"), "builtin:tiny")).spec
+    assert spec.budget.trials == len(case.configurations) == sum(part.trials for part in case.parts())
+    assert [each["learning_rate"] for each in spec.configurations] == [c.learning_rate for c in case.configurations]
+    assert [each["freeze"] for each in spec.configurations] == [c.freeze for c in case.configurations]
+
+
+def test_the_mixed_study_has_thirty_trials_of_three_kinds() -> None:
+    parts = {part.shape.freeze: (part.epochs, part.trials) for part in CASES["mixed"].parts()}
+    assert parts == {"none": (3, 10), "top-2": (3, 10), "classifier": (20, 10)}
+
+
+def test_learning_rates_are_those_of_the_stated_seed() -> None:
+    assert tuple(np.random.default_rng(0).random(100).round(4).tolist()) == DRAWS
+
+
+def test_seeds_are_replicates_of_one_study() -> None:
+    text = study_text("benchmark", [QUALITY["full"]], Path("/rows"), "builtin:tiny", seeds=(7, 8, 9))
+    spec = parse_study(text).spec
+    assert (spec.seed, spec.budget.trials) == ([7, 8, 9], 3)
+
+
+def test_a_number_of_rows_may_name_its_split() -> None:
+    assert asked("1000") == 1000
+    assert asked("validation:1000") == {"split": "validation", "size": 1000}
+
+
+def test_a_side_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert arguments(["--sides", "ours,B2"]).sides == ["ours", "B2"]
+    with pytest.raises(SystemExit):
+        arguments(["--sides", "theirs"])
+    told = capsys.readouterr().err
+    assert "'theirs'" in told and all(side in told for side in SIDES)
+
+
+def test_a_case_may_be_repeated_less_often(capsys: pytest.CaptureFixture[str]) -> None:
+    assert arguments(["--cases", "full,mixed:1"]).cases == {"full": None, "mixed": 1}
+    for wrong in ("mixed:0", "mixed:x", "nothing"):
+        with pytest.raises(SystemExit):
+            arguments(["--cases", wrong])
+        assert repr(wrong)[:8] in capsys.readouterr().err
+
+
+# --- the baselines --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("freeze", ["none", "top-2", "head", "classifier"])
+def test_a_baseline_trains_the_parameters_that_ours_trains(freeze: str) -> None:
+    import torch
+    import transformers
+
+    from harness.architectures import describe, layer_count
+    from harness.builtin.tiny import folder
+    from harness.freezing import frozen
+
+    config = transformers.AutoConfig.from_pretrained(folder())
+    with torch.device("meta"):
+        model = transformers.AutoModelForSequenceClassification.from_config(config)
+    freeze_parameters(model, freeze)
+    parameters = [describe(name, config) for name, _ in model.named_parameters()]
+    fixed = frozen(parameters, freeze, 1, 3, layer_count(config))
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == fixed
+
+
+def test_only_the_tutorial_saves_and_only_the_tuned_one_groups() -> None:
+    assert [name for name, each in VARIANTS.items() if each.arguments["save_strategy"] == "epoch"] == ["B0"]
+    assert [name for name, each in VARIANTS.items() if "train_sampling_strategy" in each.arguments] == ["B2"]
+
+
+# --- quality --------------------------------------------------------------------------------------------
+
+
+def tost_by_simulation(ours: list[float], theirs: list[float], margin: float) -> float:
+    """The larger p value of two one-sided Welch tests, with the t distribution drawn instead of looked up."""
+    a, b = np.array(ours), np.array(theirs)
+    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    drawn = np.random.default_rng(1).standard_t(freedom, 2_000_000)
+    error = np.sqrt(va + vb)
+    difference = a.mean() - b.mean()
+    return float(max((drawn > (difference + margin) / error).mean(), (drawn < (difference - margin) / error).mean()))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.004, -0.004, 0.02])
+def test_tost_is_two_one_sided_tests(shift: float) -> None:
+    ours, theirs = [0.901 + shift, 0.903 + shift, 0.9 + shift, 0.904 + shift], [0.900, 0.904, 0.903]
+    assert tost(ours, theirs, 0.005).p_value == pytest.approx(tost_by_simulation(ours, theirs, 0.005), abs=2e-3)
+
+
+def test_an_interval_within_the_margin_is_the_same_as_two_significant_tests() -> None:
+    for shift in np.linspace(-0.01, 0.01, 41):
+        found = tost([0.900 + shift, 0.902 + shift, 0.904 + shift], [0.900, 0.901, 0.905, 0.902], 0.006)
+        assert (found.verdict == "equivalent") == (-0.006 < found.low and found.high < 0.006)
+
+
+def test_a_difference_beyond_the_margin_is_told() -> None:
+    found = tost([0.80, 0.801, 0.799], [0.90, 0.901, 0.899], 0.005)
+    assert (found.verdict, found.seeds) == ("different", None)
+    assert found.difference == pytest.approx(-0.1)
+
+
+def test_too_few_seeds_cannot_tell() -> None:
+    assert tost([0.9, 0.9], [0.9, 0.9], 0.005).verdict == "cannot tell"
+    noisy = tost([0.90, 0.92, 0.91], [0.93, 0.90, 0.91], 0.005)
+    assert noisy.verdict == "cannot tell"
+    assert noisy.seeds is not None and noisy.seeds > 3
+
+
+def test_the_seeds_that_would_be_needed_are_enough_and_not_one_more() -> None:
+    ours, theirs = [0.90, 0.92, 0.91], [0.92, 0.90, 0.91]  # equal means, variance 1e-4 each
+    seeds = needed(ours, theirs, 0.005)
+    assert seeds is not None
+
+    def verdict(count: int) -> str:
+        values = np.resize([-1.0, 1.0], count)
+        values = (values - values.mean()) / values.std(ddof=1) * 0.01 + 0.91
+        return tost(values.tolist(), values.tolist(), 0.005).verdict
+
+    assert [verdict(seeds - 1), verdict(seeds)] == ["cannot tell", "equivalent"]
+
+
+def test_equal_values_of_all_seeds_need_no_chance() -> None:
+    assert tost([0.9] * 3, [0.9] * 3, 0.005).verdict == "equivalent"
+    assert tost([0.8] * 3, [0.9] * 3, 0.005).verdict == "different"
+
+
+def test_the_margin_is_half_a_point_or_half_of_the_spread() -> None:
+    assert margin_of("accuracy", [0.9, 0.9, 0.9]) == 0.005
+    assert margin_of("accuracy", [0.85, 0.9, 0.95]) == pytest.approx(0.025)
+
+
+# --- pages ----------------------------------------------------------------------------------------------
+
+RECORD = {
+    "name": "test",
+    "began": "2030-01-02T03:04:05+00:00",
+    "machine": {
+        "cpu": "A CPU",
+        "cores": {"usable": 2},
+        "memory_bytes": 2**34,
+        "python": "3.12.1",
+        "packages": {"torch": "2.13.0", "transformers": "5.23.0", "optuna": "5.0.0"},
+        "device": {"kind": "cpu", "name": "A CPU", "threads": 2},
+        "peak_flops": {"float32": 1e11, "bfloat16": 4e11},
+    },
+    "arguments": {"workers": 2, "repeats": 3},
+    "data": "reviews",
+    "model": "small",
+    "rows": {"train": 100, "validation": 40},
+    "tokens": {"mean": 20.0, "longest": 60},
+    "cases": [{"name": "full", "title": "one trial", "trials": 1, "parts": [[SHAPE, 4, 3]], "flops": 1e12}],
+    "slices": [SLICES],
+    "timings": [
+        {"case": "full", "side": "ours", "cache": cache, "repeat": repeat, "seconds": seconds, "load": SLICES["load"]}
+        for cache, values in {"cold": (10.0, 14.0, 12.0), "warm": (6.0, 5.0, 7.0)}.items()
+        for repeat, seconds in enumerate(values)
+    ],
+    "validation": [{"side": "B1", "shape": SHAPE, "rows": 50, "expected": 10.3, "whole": 10.0}],
+    "quality": [],
+}
+
+
+def line(text: str, start: str) -> list[str]:
+    """Cells of the table row that begins so."""
+    row = next(each for each in text.splitlines() if each.startswith(f"| {start}"))
+    return [each.strip() for each in row.strip("|").split("|")]
+
+
+def test_a_table_has_median_and_range_and_marks_what_is_extrapolated() -> None:
+    shown = table.times(RECORD)
+    assert line(shown, "harness run ")[1] == "12 (10 to 14)"
+    assert line(shown, "harness run, cache filled")[1] == "6 (5 to 7)"
+    assert line(shown, "Trainer, dynamic padding (B1)")[1] == "~51.5"
+    assert "B2" not in shown
+
+
+def test_a_whole_run_goes_before_the_extrapolation() -> None:
+    record = copy.deepcopy(RECORD)
+    record["timings"].append(record["timings"][0] | {"side": "B1", "seconds": 50.0})
+    assert line(table.times(record), "Trainer, dynamic padding (B1)")[1] == "50"
+    assert line(table.factors(record), "B1 / ours cold")[1] == "4.2"
+
+
+def test_factors_and_utilisation_are_of_medians() -> None:
+    assert line(table.factors(RECORD), "B1 / ours cold")[1] == "~4.3"  # 51.5 / 12
+    assert line(table.factors(RECORD), "B1 / ours warm")[1] == "~8.6"  # 51.5 / 6
+    assert line(table.utilisation(RECORD), "harness run ")[1] == "21%"  # 1e12 / 12 / 4e11
+
+
+def test_an_extrapolation_beyond_five_per_cent_is_seen() -> None:
+    assert within_tolerance(RECORD)
+    assert line(table.validation(RECORD), "B1")[-1] == "+3.0%"
+    assert not within_tolerance({"validation": [RECORD["validation"][0] | {"expected": 9.4}]})
+
+
+def test_quality_tells_its_verdict_with_margin_and_seeds() -> None:
+    test = tost([0.90, 0.92, 0.91], [0.93, 0.90, 0.91], 0.005)._asdict()
+    trials = [{"accuracy": 0.91}, {"accuracy": 0.93}]
+    entry = {"case": "full", "side": "ours", "baseline": "B1", "rows": 50, "seeds": [1, 2, 3]}
+    record = RECORD | {"quality": [entry | {"ours": trials, "theirs": trials, "tests": {"accuracy": test}}]}
+    cells = line(table.page(record), "full, ours and B1")
+    assert cells[2:5] == ["3", "0.9200", "0.9200"]
+    assert cells[-1].startswith("cannot tell; ") and cells[-1].endswith(" seeds would be needed")
+
+
+def test_the_readme_keeps_all_but_what_stands_between_the_markers() -> None:
+    once = table.with_table("# a\n\ntext\n\n## What it does not do\n\nmuch\n", "first\n")
+    assert once.startswith("# a\n\ntext\n\n## How fast\n\n") and once.endswith("## What it does not do\n\nmuch\n")
+    twice = table.with_table(once, "second\n")
+    assert twice == once.replace("first", "second")
+    assert twice.count(table.BEGIN) == twice.count(table.END) == twice.count(table.HEADING) == 1
+
+
+def test_the_newest_result_is_the_one_that_began_last(tmp_path: Path) -> None:
+    assert table.newest(tmp_path) is None
+    for name, began in (("b", "2030-01-01T00:00:00+00:00"), ("a", "2030-01-02T00:00:00+00:00")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"began": began}))
+    assert table.newest(tmp_path) == tmp_path / "a.json"
+
+
+def test_the_page_and_the_readme_show_the_newest_result() -> None:
+    path = table.newest()
+    if path is None:
+        pytest.skip("there is no result yet")
+    record = json.loads(path.read_text("utf-8"))
+    assert table.PAGE.read_text("utf-8") == table.page(record), "run `python -m benchmarks.table`"
+    readme = table.README.read_text("utf-8")
+    assert table.with_table(readme, table.short(record)) == readme, "run `python -m benchmarks.table`"
+
+
+# --- end to end -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
+    words = "--cases classifier --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
+    words += " --quality-seeds 1 --quality-rows 32 --quality-cases classifier --whole-below 600"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", *words.split(), "--out", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(next(tmp_path.glob("*.json")).read_text())
+    measured = {(each["side"], each["cache"]) for each in record["timings"]}
+    assert measured == {("ours", "cold"), ("ours", "warm"), ("B1", "cold")}
+    assert all(len(each["results"]) == 1 and each["seconds"] > 0 for each in record["timings"])
+    assert record["quality"][0]["tests"]["accuracy"]["verdict"] == "cannot tell"
+    assert line(table.page(record), "Trainer, dynamic padding (B1)")[1] != "–"
+    assert str(tmp_path) not in json.dumps(record["arguments"])
