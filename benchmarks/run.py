@@ -22,14 +22,26 @@ import benchmarks.machine as machine
 import benchmarks.quality as quality
 import benchmarks.rows as rows
 from benchmarks.cases import CASES, QUALITY, Case, Configuration, Shape, shape_of
-from benchmarks.commands import BASELINES, OURS, SIDES, Options, Rows, cache_of, run_baseline, run_ours, run_slices
+from benchmarks.commands import (
+    BASELINES,
+    OURS,
+    ROOT,
+    SIDES,
+    Options,
+    Rows,
+    cache_of,
+    run_baseline,
+    run_ours,
+    run_slices,
+)
 from benchmarks.extrapolation import whole_seconds
 from benchmarks.table import page
+from harness.environment import git_state
 from harness.tasks.base import Examples
 
 TOLERANCE = 0.05
 CACHES = ("cold", "warm")
-RESULTS = Path(__file__).parent / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -64,10 +76,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--quality-rows", type=int, default=2000, help="training rows of that comparison")
     add("--quality-cases", type=known(QUALITY), default=list(QUALITY), help=", ".join(QUALITY))
     add("--quality-side", choices=BASELINES, default="B1", help="the baseline of that comparison")
-    add("--work", type=Path, help="folder for databases and logs, kept afterwards; default a temporary one")
+    add("--work", type=Path, help="new folder that keeps the rows, and what a failed run left")
     found = parser.parse_args(words)
     if found.warm_steps < 1 or found.repeats < 1:
         parser.error("--warm-steps and --repeats must be at least 1")
+    if found.work and found.work.exists():
+        parser.error(f"--work {found.work} exists; name a new folder")
     return found
 
 
@@ -115,6 +129,7 @@ class Benchmark:
         return {
             "name": self.asked.name,
             "began": self.began.isoformat(timespec="seconds"),
+            "code": git_state(ROOT),
             "machine": machine.facts(),
             "arguments": kept,
             "data": Path(self.asked.data).name,  # a folder's own place is nobody's business

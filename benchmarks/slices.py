@@ -47,21 +47,26 @@ class InOrder(transformers.Trainer):
 
 
 class Clock(transformers.TrainerCallback):
-    """When each event of a training came."""
+    """When each event of a training came.
 
-    def __init__(self) -> None:
+    Args:
+        waits: steps after which the device is waited for; waiting after every one would hold the Trainer up.
+    """
+
+    def __init__(self, waits: Sequence[int]) -> None:
+        self.waits = waits
         self.times: dict[str, list[float]] = {}
 
-    def note(self, event: str) -> None:
-        if torch.cuda.is_available():
+    def note(self, event: str, wait: bool = True) -> None:
+        if wait and torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.setdefault(event, []).append(time.perf_counter())
 
     def on_step_begin(self, *arguments: Any, **settings: Any) -> None:
-        self.note("step_begin")
+        self.note("step_begin", wait=False)
 
-    def on_step_end(self, *arguments: Any, **settings: Any) -> None:
-        self.note("step_end")
+    def on_step_end(self, arguments: Any, state: Any, *others: Any, **settings: Any) -> None:
+        self.note("step_end", wait=state.global_step in self.waits)
 
     def on_epoch_end(self, *arguments: Any, **settings: Any) -> None:
         self.note("epoch_end")
@@ -136,7 +141,7 @@ def measure(setting: Setting, job: Mapping[str, Any], shape: Sequence[Any], step
         "weight_decay": 0.01,
         "seed": SEED,
     }
-    clock = Clock()
+    clock = Clock((job["warm_steps"], len(rows["train"]) // batch_size))
     began = time.perf_counter()
     trainer = make_trainer(setting, configuration, rows, InOrder)
     trainer.add_callback(clock)

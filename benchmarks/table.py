@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 HEADING, BEFORE = "## How fast", "## What it does not do"
+NOTHING = "–"
 ROWS = {
     ("ours", "cold"): "harness run",
     ("ours", "warm"): "harness run, cache filled",
@@ -79,7 +80,7 @@ def seconds(value: float) -> str:
 def cell(values: Sequence[float], extrapolated: bool) -> str:
     """Median and range; `~` before what is extrapolated."""
     if not values:
-        return "–"
+        return NOTHING
     shown = f"{'~' if extrapolated else ''}{seconds(median(values))}"
     if len(values) == 1:
         return shown
@@ -89,7 +90,7 @@ def cell(values: Sequence[float], extrapolated: bool) -> str:
 def factor(ours: tuple[list[float], bool], theirs: tuple[list[float], bool]) -> str:
     """How many times as long they take; `~` where a side is extrapolated."""
     if not ours[0] or not theirs[0]:
-        return "–"
+        return NOTHING
     return f"{'~' if ours[1] or theirs[1] else ''}{median(theirs[0]) / median(ours[0]):.1f}"
 
 
@@ -121,7 +122,8 @@ def factors(record: Mapping[str, Any]) -> str:
                 factor(samples(record, case, "ours", cache), samples(record, case, side, "cold"))
                 for case in record["cases"]
             ]
-            body.append([f"{side} / ours {cache}", *values])
+            if set(values) != {NOTHING}:
+                body.append([f"{side} / ours {cache}", *values])
     return markdown(["times as long", *(case["name"] for case in record["cases"])], body)
 
 
@@ -133,7 +135,7 @@ def utilisation(record: Mapping[str, Any]) -> str:
         for case in record["cases"]:
             values, extrapolated = samples(record, case, *row)
             share = case["flops"] / median(values) / peak(record) if values else None
-            cells.append("–" if share is None else f"{'~' if extrapolated else ''}{share:.0%}")
+            cells.append(NOTHING if share is None else f"{'~' if extrapolated else ''}{share:.0%}")
         body.append([ROWS[row], *cells])
     return markdown(["share of the peak", *(case["name"] for case in record["cases"])], body)
 
@@ -158,7 +160,7 @@ def quality(record: Mapping[str, Any]) -> str:
     body = []
     for each in record["quality"]:
         for metric, test in each["tests"].items():
-            interval = "–" if test["low"] is None else f"{test['low']:+.4f} to {test['high']:+.4f}"
+            interval = NOTHING if test["low"] is None else f"{test['low']:+.4f} to {test['high']:+.4f}"
             more = f"; {test['seeds']} seeds would be needed" if test["seeds"] else ""
             means = [sum(trial[metric] for trial in each[side]) / len(each[side]) for side in ("ours", "theirs")]
             body.append(
@@ -208,12 +210,13 @@ def cases(record: Mapping[str, Any]) -> str:
 def page(record: Mapping[str, Any]) -> str:
     """docs/benchmarks.md."""
     rows, tokens = record["rows"], record["tokens"]
+    repeats = record["arguments"]["repeats"]
     parts = [
         "# Benchmarks\n",
         "*Made from the newest file in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
         f"{record['model']} on {record['data']}: {rows['train']:,} training and {rows['validation']:,} validation "
         f"rows, {tokens['mean']:.0f} tokens on average, {tokens['longest']} at most. Measured on "
-        f"{record['began'][:10]}, {record['arguments']['repeats']} repeats.\n",
+        f"{record['began'][:10]}, {'once' if repeats == 1 else f'{repeats} repeats'}.\n",
         machine(record) + "\n",
         f"## Cases\n\n{cases(record)}\n",
         f"## Sides\n\n{SIDES}",

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results_support import epoch, prepared, running, study_file
 
 import benchmarks.table as table
 from benchmarks.baselines import VARIANTS, freeze_parameters
 from benchmarks.cases import CASES, DRAWS, QUALITY, study_text
-from benchmarks.commands import SIDES
+from benchmarks.commands import SIDES, CommandFailed, results_of
 from benchmarks.extrapolation import epoch_seconds, whole_seconds
 from benchmarks.quality import margin_of, needed, tost
 from benchmarks.rows import asked
 from benchmarks.run import arguments, within_tolerance
 from benchmarks.slices import cut, evaluation_rows, spread, summarise
+from harness.records import TrialOutcome
+from harness.results.store import Store
 from harness.spec import parse_study
 
 ROOT = Path(__file__).parent.parent
@@ -168,6 +171,24 @@ def test_only_the_tutorial_saves_and_only_the_tuned_one_groups() -> None:
     assert [name for name, each in VARIANTS.items() if "train_sampling_strategy" in each.arguments] == ["B2"]
 
 
+# --- our side -------------------------------------------------------------------------------------------
+
+
+def test_results_are_those_of_the_last_epoch_and_of_no_unfinished_study(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with Store.open(path) as store:
+        study = store.create_study(study_file("benchmark"))
+        with store.hold(study):
+            store.record_prepared(study, prepared())
+            trial = running(store, study, model="builtin:tiny")
+            for number, loss in ((1, 0.4), (2, 0.7)):
+                store.record_epoch(trial.id, epoch(number, validation=loss))
+            store.finish_trial(trial.id, TrialOutcome("complete"))
+    assert results_of(path, 1) == [{"seed": 42, "validation_loss": 0.7, "accuracy": 0.5}]
+    with pytest.raises(CommandFailed, match="1 of 2 trials"):
+        results_of(path, 2)
+
+
 # --- quality --------------------------------------------------------------------------------------------
 
 
@@ -288,6 +309,11 @@ def test_factors_and_utilisation_are_of_medians() -> None:
     assert line(table.utilisation(RECORD), "harness run ")[1] == "21%"  # 1e12 / 12 / 4e11
 
 
+def test_a_factor_without_numbers_has_no_row() -> None:
+    cold = RECORD | {"timings": [each for each in RECORD["timings"] if each["cache"] == "cold"]}
+    assert "ours cold" in table.factors(cold) and "ours warm" not in table.factors(cold)
+
+
 def test_an_extrapolation_beyond_five_per_cent_is_seen() -> None:
     assert within_tolerance(RECORD)
     assert line(table.validation(RECORD), "B1")[-1] == "+3.0%"
@@ -345,6 +371,7 @@ def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     measured = {(each["side"], each["cache"]) for each in record["timings"]}
     assert measured == {("ours", "cold"), ("ours", "warm"), ("B1", "cold")}
     assert all(len(each["results"]) == 1 and each["seconds"] > 0 for each in record["timings"])
+    assert [len(part["steps"]) for part in record["slices"][0]["parts"]] == [2]
     assert record["quality"][0]["tests"]["accuracy"]["verdict"] == "cannot tell"
     assert line(table.page(record), "Trainer, dynamic padding (B1)")[1] != "–"
     assert str(tmp_path) not in json.dumps(record["arguments"])
