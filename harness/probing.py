@@ -1,9 +1,7 @@
 """Probe: what every trial of a study would cost on this device, from a few real steps of some of its shapes.
 
 At most so many shapes are measured as the job says, chosen by `shapes.choose`; a trial that freezes gradually has
-one shape an epoch. A shape that was not measured is derived from measured ones of its kind, by the passes, rows and
-tokens of its steps; where its kind was not measured either, from the kinds of the same model that need more and fewer
-floating-point operations, in proportion to these.
+one shape an epoch. The others are derived from these (`pacing.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +17,13 @@ import torch
 
 import harness.devices as devices
 import harness.kept_models as kept_models
-from harness.freezing import frozen
+from harness.errors import DataError, TrialFailure
 from harness.loading import EVALUATION_PLACES, Loaded, load
+from harness.pacing import Pace, Tried, pace_of, starts_from_vectors
 from harness.prefix import Recipe
-from harness.profiling import training_flops
 from harness.records import ModelCost, Probed, ProbeJob, TrialConfig, TrialCost, TrialJob
-from harness.rehearsal import Law, Measured, clock, fit, rehearse, step_work
-from harness.shapes import Kind, Shape, choose, shape_of
+from harness.rehearsal import clock, rehearse, step_work
+from harness.shapes import Shape, choose, shape_of
 from harness.sharing import FLOAT_BYTES, Rows, taken
 from harness.states_cost import StatesCost
 from harness.streams import bucketed_order, epoch_order
@@ -52,41 +50,16 @@ class Outline:
     tokenise_seconds: float
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A shape that was measured: with batches of how many rows; None and nothing where not even one row fitted."""
-
-    measured: Measured | None
-    batch_size: int | None
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast a shape is taken to be.
-
-    Attributes:
-        kind: measured, that its evaluation is taken from.
-        near: a measurement of it.
-        law: of its steps.
-        peak: bytes, where it was measured itself.
-    """
-
-    kind: Kind
-    near: Measured
-    law: Law
-    peak: int | None
-
-
-NOTHING_RAN = Measured(np.zeros((0, 5)), np.zeros(0), 0.0, 0.0, 0.0, 0.0, 0)  # not one shape of a model fitted
-
-
 def probe(job: ProbeJob) -> Probed:
     """Measure and add up.
 
     Raises:
-        TrialFailure: data, as a trial of the study would.
+        DataError: where a trial of the study would fail for its data.
     """
-    return Probe(job).answer()
+    try:
+        return Probe(job).answer()
+    except TrialFailure as failure:
+        raise DataError(f"a trial of this study would fail: {failure}") from failure
 
 
 class Probe:
@@ -205,30 +178,32 @@ class Probe:
     def _cost(self, outline: Outline) -> TrialCost:
         loaded, _ = self._load(outline.job)
         job, features = outline.job, loaded.train.features
-        paces = [self._pace(shape, loaded) for shape in outline.shapes]
+        paces = {shape: pace_of(shape, self.tried, loaded) for shape in outline.shapes}
         sizes = [self.tried[shape].batch_size if shape in self.tried else shape.batch_size for shape in outline.shapes]
         smallest = None if None in sizes else min(size for size in sizes if size is not None)
         config = smaller_until(job.config, smallest)
         order = _order(job, features.lengths)
-        epochs = [
-            pace.law.seconds(step_work(features.lengths, order, config, _vectors(shape.kind, loaded)))
-            for pace, shape in zip(paces, outline.shapes, strict=True)
-        ]
+        seconds = {}
+        for shape, pace in paces.items():
+            work = step_work(features.lengths, order, config, starts_from_vectors(pace.kind, loaded))
+            seconds[shape] = pace.law.seconds(work)
+        evaluations = [self._evaluation(paces[shape], loaded) for shape in outline.shapes]
         shared = None
         if outline.cuts:
             torch.set_num_threads(self.warm.threads)  # which is part of the names of what is there
             shared = self._states_cost(outline, loaded).of(job, loaded, rows_of(loaded), outline.cuts)
-        peaks = [pace.peak for pace in paces if pace.peak is not None]
+        near = [pace.near for pace in paces.values()]
+        peaks = [pace.peak for pace in paces.values() if pace.peak is not None]
         encoder = loaded.encoder
         return TrialCost(
             how="probed" if all(shape in self.tried for shape in outline.shapes) else "derived",
             train_rows=len(loaded.train.examples),
             validation_rows=len(loaded.validation.examples),
             steps_per_epoch=-(-len(features) // config.effective_batch_size),
-            train_seconds=tuple(epochs),
-            evaluate_seconds=float(np.mean([self._evaluation(pace, loaded) for pace in paces])),
-            save_seconds=max(pace.near.save_seconds for pace in paces),
-            begin_seconds=paces[0].near.begin_seconds + (shared.read_seconds if shared else 0.0),
+            train_seconds=tuple(seconds[shape] for shape in outline.shapes),
+            evaluate_seconds=float(np.mean(evaluations)),
+            save_seconds=max(each.save_seconds for each in near),
+            begin_seconds=near[0].begin_seconds + (shared.read_seconds if shared else 0.0),
             tokenise_seconds=outline.tokenise_seconds,
             fill_seconds=shared.fill_seconds if shared else 0.0,
             spared_seconds=shared.spared_seconds if shared else 0.0,
@@ -244,7 +219,7 @@ class Probe:
     def _evaluation(self, pace: Pace, loaded: Loaded) -> float:
         """Seconds of evaluating the validation rows and the probe."""
         splits = (loaded.validation.features, loaded.probe.features)
-        vectors = _vectors(pace.kind, loaded)
+        vectors = starts_from_vectors(pace.kind, loaded)
         amount = sum(len(split) if vectors else int(split.lengths.sum()) for split in splits)
         return pace.near.token_seconds * amount + pace.near.metric_seconds
 
@@ -262,34 +237,6 @@ class Probe:
             for shape in shapes
         ]
         return True if all(known) else None
-
-    def _pace(self, shape: Shape, loaded: Loaded) -> Pace:
-        own = self.tried.get(shape)
-        if own is not None and own.measured is not None:
-            return _pace_of(shape.kind, [own.measured], own.measured.peak_memory_bytes)
-        kinds: dict[Kind, list[Measured]] = {}
-        for other, tried in self.tried.items():
-            if tried.measured is not None and other.kind.model == shape.kind.model:
-                kinds.setdefault(other.kind, []).append(tried.measured)
-        if shape.kind in kinds:
-            return _pace_of(shape.kind, kinds[shape.kind])
-        costs = {kind: _flops(kind, loaded) for kind in kinds}
-        mine = _flops(shape.kind, loaded)
-        above = min((kind for kind in kinds if costs[kind] >= mine), key=lambda k: costs[k], default=None)
-        below = max((kind for kind in kinds if costs[kind] < mine), key=lambda k: costs[k], default=None)
-        near = above or below
-        if near is None:
-            return Pace(shape.kind, NOTHING_RAN, Law((0.0,) * 5), None)
-        pace = _pace_of(near, kinds[near])
-        if above is None or below is None:
-            return pace
-        share = (mine - costs[below]) / (costs[above] - costs[below])
-        return replace(pace, law=_pace_of(below, kinds[below]).law.blend(pace.law, share))
-
-
-def _pace_of(kind: Kind, measured: Sequence[Measured], peak: int | None = None) -> Pace:
-    work, seconds = (np.concatenate(parts) for parts in zip(*(each[:2] for each in measured), strict=True))
-    return Pace(kind, measured[0], fit(work, seconds), peak)
 
 
 def rows_of(loaded: Loaded) -> Rows:
@@ -311,19 +258,6 @@ def _order(job: TrialJob, lengths: np.ndarray) -> np.ndarray:
     return bucketed_order(lengths, job.seed, 1, job.config.effective_batch_size)
 
 
-def _vectors(kind: Kind, loaded: Loaded) -> bool:
-    return kind.cut is not None and kind.cut >= loaded.encoder.layers
-
-
 def _row_bytes(loaded: Loaded) -> int:
     labels = int(loaded.encoder.config.num_labels)
     return (len(loaded.validation.features) * labels + len(loaded.train.features)) * FLOAT_BYTES
-
-
-def _flops(kind: Kind, loaded: Loaded) -> float:
-    """Of a step with one row of one token: what orders the kinds of a model."""
-    encoder = loaded.encoder
-    fixed = frozen(encoder.parameters, kind.freeze, 1, 1, encoder.layers)
-    trained = {p.name for p in encoder.parameters} - fixed
-    spared = 0 if kind.cut is None else min(kind.cut, encoder.layers)
-    return training_flops(encoder.config, encoder.parameters, trained, np.array([1]), spared)

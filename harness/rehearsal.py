@@ -7,9 +7,8 @@ what they hold does not change what they cost. What whole trials cost is `probin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,18 +16,17 @@ import numpy.typing as npt
 import scipy.optimize
 import torch
 
-from harness.cache import Cache
 from harness.devices import synchronise, threads_for
 from harness.evaluation import Split, measure, predict
 from harness.loading import Loaded, make_plan
-from harness.prefix import Filled, Recipe, StateTable, digests, fill, groups
+from harness.prefix import StateTable
 from harness.profiling import MemoryPeak, layer_shape
 from harness.records import TrialConfig, TrialJob
 from harness.sharing import Shared
-from harness.tasks.base import Features, IntArray
+from harness.tasks.base import IntArray
 from harness.training import train
 from harness.training_plan import Plan, prepare
-from harness.warm import Encoded, on_device, take
+from harness.warm import on_device, take
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,8 +36,7 @@ SLOW_SECONDS = 1.0  # of a step, beyond which fewer are timed
 SLOW_STEPS = 3
 TIMED_SECONDS = 1.5  # of a shape: steps shorter than that are timed again
 MOST_ROUNDS = 5
-FIRST_TOKENS = 1_024  # of a first measurement, which says how much a second one can afford
-LENGTHS = 4  # at which filling is timed
+FIRST_TOKENS = 1_024  # of a first evaluation, which says how much a second one can afford
 
 
 class Law(NamedTuple):
@@ -76,20 +73,20 @@ def step_work(lengths: IntArray, order: IntArray, config: TrialConfig, vectors: 
         config: for the sizes of batches.
         vectors: whether a step starts from one vector for each row: length is nothing to it.
     """
-    found = []
-    for start in range(0, len(order), config.effective_batch_size):
-        rows = order[start : start + config.effective_batch_size]
-        parts = [lengths[rows[i : i + config.batch_size]] for i in range(0, len(rows), config.batch_size)]
-        longest = np.array([part.max() for part in parts], dtype=float)
-        padded = longest * np.array([len(part) for part in parts])
-        tokens = (0.0, 0.0) if vectors else (padded.sum(), (padded * longest).sum())
-        found.append((1.0, len(parts), len(rows), *tokens))
-    return np.array(found)
-
-
-def fill_work(lengths: Sequence[tuple[int, int]]) -> FloatArray:
-    """Groups of equal length: group, tokens, tokens times length. Each is given as (length, rows)."""
-    return np.array([(1.0, n * rows, n * rows * n) for n, rows in lengths], dtype=float).reshape(-1, 3)
+    steps = -(-len(order) // config.effective_batch_size)
+    filled = np.zeros(steps * config.effective_batch_size)
+    filled[: len(order)] = lengths[order]
+    batches = filled.reshape(steps, config.gradient_accumulation, config.batch_size)  # 0 where there is no row
+    rows, longest = (batches > 0).sum(axis=2), batches.max(axis=2)
+    tokens = np.zeros_like(longest) if vectors else rows * longest
+    columns = (
+        np.ones(steps),
+        (rows > 0).sum(axis=1),
+        rows.sum(axis=1),
+        tokens.sum(axis=1),
+        (tokens * longest).sum(axis=1),
+    )
+    return np.stack(columns, axis=1).astype(float)
 
 
 # --- steps and evaluation -------------------------------------------------------------------------------
@@ -260,70 +257,3 @@ def _metrics(plan: Plan) -> None:
     for name, split in (("probe", plan.probe), ("validation", plan.validation)):
         logits = np.zeros((len(split.features), labels), dtype=np.float32)
         measure(plan.task, split, logits, name, plan.positive, groups=name == "validation")
-
-
-# --- frozen prefixes ------------------------------------------------------------------------------------
-
-
-class Filling(NamedTuple):
-    """What working out states costs, up to one cut.
-
-    Attributes:
-        fill: of a group of rows, keeping included (`fill_work`).
-        forward: the forward pass alone.
-        entry_seconds: of reading one entry that is there.
-        dtype: of the states.
-    """
-
-    fill: Law
-    forward: Law
-    entry_seconds: float
-    dtype: torch.dtype
-
-
-def rehearse_filling(recipe: Recipe, encoded: Encoded, cut: int, folder: Path) -> Filling:
-    """Work out states of a few rows at some of the lengths that occur, in a folder of its own."""
-    encoder, features = recipe.encoder, encoded.features
-    encoder.reset(0)
-    ascending = np.sort(features.lengths)
-    chosen = np.unique(ascending[np.linspace(0, len(ascending) - 1, LENGTHS).round().astype(int)])
-    cache = Cache(folder, 1 << 40)
-    warm = _rows_of(encoded, int(chosen[-1]), FIRST_TOKENS // 4)
-    finish(fill(recipe, warm, [cut], [cut], cache))
-    cache = Cache(folder / "timed", 1 << 40)
-    work, filling, forward, reading, dtype = [], [], [], [], torch.float32
-    for length in chosen.tolist():
-        for tokens in (1, FIRST_TOKENS):
-            part = _rows_of(encoded, length, tokens)
-            began = clock()
-            filled = finish(fill(recipe, part, [cut], [cut], cache))
-            spent = clock() - began
-            if not filled.computed:
-                continue  # every row of that length was there already
-            again = timed(lambda part=part: finish(fill(recipe, part, [cut], [cut], cache)), encoder.device)  # type: ignore[misc]
-            work.append((length, len(groups(part, digests(part))[0].rows)))
-            filling.append(max(spent - again, 0.0))
-            forward.append(filled.cost[cut])
-            reading.append(again)
-            hidden = filled.tables[cut].batch(np.array([0])).hidden
-            assert hidden is not None
-            dtype = hidden.dtype
-    amounts = fill_work(work)
-    return Filling(fit(amounts, np.array(filling)), fit(amounts, np.array(forward)), float(np.median(reading)), dtype)
-
-
-def _rows_of(encoded: Encoded, length: int, tokens: int) -> Features:
-    """Features of one length, about so many tokens of them."""
-    features = encoded.features
-    rows = np.flatnonzero(features.lengths == length)[: max(1, tokens // length)]
-    return take(encoded, np.unique(features.example[rows])).features
-
-
-def finish(work: Generator[Any, None, Filled]) -> Filled:
-    """Run a generator to its end and give what it returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            value: Filled = end.value
-            return value

@@ -5,23 +5,99 @@ Follows what `sharing.share` will do, trial by trial, in names of entries of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from harness.cache import ENDING
+from harness.cache import ENDING, Cache
 from harness.encoder import Encoder
 from harness.loading import Loaded
-from harness.prefix import Group, Recipe, digests, groups
+from harness.prefix import Filled, Group, Recipe, digests, fill, groups
 from harness.profiling import layer_shape
 from harness.records import TrialJob
-from harness.rehearsal import Filling, fill_work, rehearse_filling
+from harness.rehearsal import FloatArray, Law, clock, fit, timed
 from harness.sharing import Rows, worth_keeping
 from harness.tasks.base import Features
-from harness.warm import Encoded
+from harness.warm import Encoded, take
+
+LENGTHS = 4  # at which filling is timed
+TIMED_TOKENS = 1_024  # of each of them
+
+
+class Filling(NamedTuple):
+    """What working out states costs, up to one cut.
+
+    Attributes:
+        fill: of a group of rows, keeping included (`fill_work`).
+        forward: the forward pass alone.
+        entry_seconds: of reading one entry that is there.
+        dtype: of the states.
+    """
+
+    fill: Law
+    forward: Law
+    entry_seconds: float
+    dtype: torch.dtype
+
+
+def rehearse_filling(recipe: Recipe, encoded: Encoded, cut: int, folder: Path) -> Filling:
+    """Work out states of a few rows at some of the lengths that occur, in a folder of its own."""
+    encoder, features = recipe.encoder, encoded.features
+    encoder.reset(0)
+    ascending = np.sort(features.lengths)
+    chosen = np.unique(ascending[np.linspace(0, len(ascending) - 1, LENGTHS).round().astype(int)])
+    cache = Cache(folder, 1 << 40)
+    warm = _rows_of(encoded, int(chosen[-1]), TIMED_TOKENS // 4)
+    finish(fill(recipe, warm, [cut], [cut], cache))
+    cache = Cache(folder / "timed", 1 << 40)
+    work, filling, forward, reading, dtype = [], [], [], [], torch.float32
+    for length in chosen.tolist():
+        for tokens in (1, TIMED_TOKENS):
+            part = _rows_of(encoded, length, tokens)
+            began = clock()
+            filled = finish(fill(recipe, part, [cut], [cut], cache))
+            spent = clock() - began
+            if not filled.computed:
+                continue  # every row of that length was there already
+            again = timed(lambda part=part: finish(fill(recipe, part, [cut], [cut], cache)), encoder.device)  # type: ignore[misc]
+            work.append((length, len(groups(part, digests(part))[0].rows)))
+            filling.append(max(spent - again, 0.0))
+            forward.append(filled.cost[cut])
+            reading.append(again)
+            hidden = filled.tables[cut].batch(np.array([0])).hidden
+            assert hidden is not None
+            dtype = hidden.dtype
+    amounts = fill_work(work)
+    return Filling(fit(amounts, np.array(filling)), fit(amounts, np.array(forward)), float(np.median(reading)), dtype)
+
+
+def _rows_of(encoded: Encoded, length: int, tokens: int) -> Features:
+    """Features of one length, about so many tokens of them."""
+    features = encoded.features
+    rows = np.flatnonzero(features.lengths == length)[: max(1, tokens // length)]
+    return take(encoded, np.unique(features.example[rows])).features
+
+
+def finish(work: Generator[Any, None, Filled]) -> Filled:
+    """Run a generator to its end and give what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: Filled = end.value
+            return value
+
+
+def fill_work(lengths: Sequence[tuple[int, int]]) -> FloatArray:
+    """Groups of equal length: group, tokens, tokens times length. Each is given as (length, rows)."""
+    return np.array([(1.0, n * rows, n * rows * n) for n, rows in lengths], dtype=float).reshape(-1, 3)
+
+
+# --- over a study ---------------------------------------------------------------------------------------
 
 
 class SharedCost(NamedTuple):

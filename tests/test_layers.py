@@ -19,7 +19,7 @@ hub sources environment
 architectures devices streams batches pretrained stages tasks used_rows data encoder cache profiling prefix sharing
 evaluation optimization divergence
 training_plan training snapshots checkpoints kept_models model_card warm loading trial preparation auditing
-rehearsal states_cost shapes probing worker
+rehearsal states_cost shapes pacing probing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor coming
 schedule plan
 analysis report study_reference terminal plan_tables live cli command_reference name_reference reference
