@@ -360,8 +360,8 @@ def test_the_page_and_the_readme_show_the_newest_result() -> None:
 
 @pytest.mark.slow
 def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
-    words = "--cases classifier --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
-    words += " --quality-seeds 1 --quality-rows 32 --quality-cases classifier --whole-below 600"
+    words = "--cases full --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
+    words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.run", *words.split(), "--out", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True,
