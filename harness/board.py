@@ -15,12 +15,21 @@ from harness.roster import Roster
 
 @dataclass
 class Slot:
-    """What a worker does at the moment."""
+    """What a worker does at the moment.
 
-    trial: TrialRow
-    heard: float  # monotonic clock of the last word
+    Attributes:
+        trials: those of its job that have not ended, by id.
+        heard: monotonic clock of its last word.
+    """
+
+    trials: dict[int, TrialRow]
+    heard: float
     progress: Progress | None = None
-    ended: bool = False
+
+    @property
+    def trial(self) -> TrialRow | None:
+        """The first of its trials; None when all have ended."""
+        return next(iter(self.trials.values()), None)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,8 @@ def _eta_seconds(total: int | None, roster: Roster, running: Mapping[int, Slot],
     if mean is None or total is None:
         return None
     begun = sum(
-        slot.progress.step / slot.progress.steps for slot in running.values() if slot.progress and slot.progress.epoch
+        len(slot.trials) * slot.progress.step / slot.progress.steps
+        for slot in running.values()
+        if slot.progress and slot.progress.epoch
     )
     return max(0.0, total - roster.finished - begun) * mean / slots

@@ -162,6 +162,13 @@ class Encoder:
         """What flows through some cuts for a batch of tokens, in the shapes of `Batch.hidden`."""
         return capture(self.model, self.row, cuts, lambda: self.forward(batch))
 
+    def top(self) -> tuple[nn.Module, nn.Linear]:
+        """The dropout and the linear layer above the highest cut, for an architecture that has that cut."""
+        modules = dict(self.model.named_modules())
+        linear = modules[self.row.classifier.rstrip(".")]
+        assert isinstance(linear, nn.Linear)
+        return modules[self.row.last_dropout], linear
+
     def _mask(self, batch: Batch) -> torch.Tensor | None:
         """The mask as attention takes it: given a flat one, transformers would wait for the device to look inside."""
         mask = batch.attention_mask

@@ -89,14 +89,17 @@ def board_table(board: Board) -> RenderableType:
 
 
 def _slot_cells(slot: int, running: Slot) -> Sequence[RenderableType]:
-    progress = running.progress
+    progress, trial = running.progress, running.trial
     quiet = duration(time.monotonic() - running.heard)
+    if trial is None:
+        return str(slot), "", "ending", "", "", quiet
+    number = f"{trial.number} and {len(running.trials) - 1} more" if len(running.trials) > 1 else str(trial.number)
     if progress is None:
-        return str(slot), str(running.trial.number), "loading", "", "", quiet
+        return str(slot), number, "loading", "", "", quiet
     return (
         str(slot),
-        str(running.trial.number),
-        f"{progress.epoch} of {running.trial.config.epochs}" if progress.epoch else "frozen part",
+        number,
+        f"{progress.epoch} of {trial.config.epochs}" if progress.epoch else "frozen part",
         f"{progress.step}/{progress.steps}",
         ProgressBar(total=progress.steps, completed=progress.step, width=24),
         quiet,

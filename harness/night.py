@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import harness.disk as disk
+import harness.grouping as grouping
 import harness.metrics as metrics
 import harness.shelf as shelf
 from harness.board import Board, Observer, Slot, board
@@ -135,13 +137,34 @@ class Night:
         self.search.add(self._tried(trial, {}))
         return trial
 
-    def _start(self, slot: int, trial: TrialRow) -> None:
+    def _start(self, slot: int, first: TrialRow) -> None:
+        """Give a worker a trial, and those that it can train together with it."""
         assert self._opened is not None
-        self.store.start_trial(trial.id, f"local-{slot}", self._opened.environment)
-        self._refresh(trial.id)
-        self.running[slot] = Slot(self.trials[trial.id], time.monotonic())
-        self.executor.submit(slot, TrainJob((self._job(trial, self._opened),)))
-        self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
+        running = Slot({}, time.monotonic())
+        trial: TrialRow | None = first
+        while trial is not None:
+            self.store.start_trial(trial.id, f"local-{slot}", self._opened.environment)
+            running.trials[trial.id] = self._refresh(trial.id)
+            self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
+            trial = self._companion(first) if len(running.trials) < grouping.MOST else None
+        self.running[slot] = running
+        self.executor.submit(slot, TrainJob(tuple(self._job(each, self._opened) for each in running.trials.values())))
+
+    def _companion(self, first: TrialRow) -> TrialRow | None:
+        """The next trial, if a worker can train it together with another one and nothing is lost by starting it now."""
+        key = self._group_key(first)
+        if key is None:
+            return None
+        if self.trials.waiting() is None and self.search.independent():
+            self._proposed()
+        other = self.trials.waiting()
+        return other if other is not None and self._group_key(other) == key else None
+
+    def _group_key(self, trial: TrialRow) -> Hashable | None:
+        """See `grouping.key`; a trial whose worker died goes alone, so that it is known whose fault it is."""
+        if self.sharing.folder is None or self.store.deaths(trial.id):
+            return None
+        return grouping.key(trial.config, trial.seed, trial.fold)
 
     def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
         return TrialJob(
@@ -173,40 +196,45 @@ class Night:
             return
         running.heard = time.monotonic()
         event = message.event
-        if isinstance(event, Progress):
-            running.progress = event
-        elif isinstance(event, TrialFacts):
-            self.store.record_facts(running.trial.id, event)
-        elif isinstance(event, EpochRecord):
-            self._epoch(slot, running, event)
-        elif isinstance(event, Incident):
-            if event.kind == "oom":  # from nothing, with smaller batches: what it committed is another run's
-                self.store.restart_trial(running.trial.id, event)
-                running.progress = None
-            else:
-                self.store.record_incident(self.row.id, running.trial.id, event)
-            self.observer.note(f"trial {running.trial.number}: {event.message}")
-        elif isinstance(event, TrialOutcome):
-            self._end(running, event)
-        elif isinstance(event, WorkerDied):
+        if isinstance(event, WorkerDied):
             self._died(slot, running, event)
         elif isinstance(event, JobDone):
             del self.running[slot]
+        elif message.trial is not None:
+            self._hear(slot, running, self.trials[message.trial], event)
 
-    def _epoch(self, slot: int, running: Slot, record: EpochRecord) -> None:
+    def _hear(self, slot: int, running: Slot, trial: TrialRow, event: Any) -> None:
+        """What a worker says of one trial."""
+        if isinstance(event, Progress):
+            running.progress = event
+        elif isinstance(event, TrialFacts):
+            self.store.record_facts(trial.id, event)
+        elif isinstance(event, EpochRecord):
+            self._epoch(slot, trial, event)
+        elif isinstance(event, Incident):
+            if event.kind == "oom":  # from nothing, with smaller batches: what it committed is another run's
+                self.store.restart_trial(trial.id, event)
+                self.search.restart(trial.number)
+                running.progress = None
+            else:
+                self.store.record_incident(self.row.id, trial.id, event)
+            self.observer.note(f"trial {trial.number}: {event.message}")
+        elif isinstance(event, TrialOutcome):
+            del running.trials[trial.id]
+            self._end(trial, event)
+
+    def _epoch(self, slot: int, trial: TrialRow, record: EpochRecord) -> None:
         """Commit first, then answer: a worker that goes on has its epoch in the database."""
-        self.store.record_epoch(running.trial.id, record)
-        done = len(self.store.epoch_values(running.trial.id, "validation", "loss"))
+        self.store.record_epoch(trial.id, record)
+        done = len(self.store.epoch_values(trial.id, "validation", "loss"))
         objective = self.spec.objectives[0]
         value = record.value("validation", objective.metric)
-        prune = self.search.report(running.trial.number, record.epoch, value)
+        prune = self.search.report(trial.number, record.epoch, value)
         # no answer for an epoch that is only repeated, and none when nothing is left to save
-        prune = prune and record.epoch == done and record.epoch < running.trial.config.epochs
+        prune = prune and record.epoch == done and record.epoch < trial.config.epochs
         self.executor.decide(slot, prune=prune)
 
-    def _end(self, running: Slot, outcome: TrialOutcome) -> None:
-        running.ended = True
-        trial = running.trial
+    def _end(self, trial: TrialRow, outcome: TrialOutcome) -> None:
         if outcome.state == "waiting":
             self._full = self._full or (outcome.message if outcome.reason == "disk" else "")
             kind = "disk" if outcome.reason == "disk" else "interrupted"
@@ -244,16 +272,21 @@ class Night:
             self.observer.note(f"{self.failures_in_a_row} trials failed one after another: no more are started")
 
     def _died(self, slot: int, running: Slot, death: WorkerDied) -> None:
-        """A worker killed from outside is given another; one that died of the trial fails it by name."""
+        """A worker killed from outside is given another; one that died of its trial fails it by name.
+
+        Of several trials it is not known which one it was: each goes on alone.
+        """
         del self.running[slot]
-        if running.ended:
-            return
-        trial = self._refresh(running.trial.id)
+        for trial in running.trials.values():
+            self._lost(trial, death, alone=len(running.trials) == 1)
+
+    def _lost(self, trial: TrialRow, death: WorkerDied, alone: bool) -> None:
         how = f"signal {-death.exit_code}" if death.exit_code < 0 else f"exit code {death.exit_code}"
         message = f"worker died with {how} in trial {trial.number}"
         details = {"exit_code": death.exit_code, "log": death.log_tail}
         kind = "interrupted" if self.stop.asked else "worker_died"  # a death that was asked for does not count
-        if self.stop.asked or (death.exit_code in KILLED and self.store.deaths(trial.id) < MOST_DEATHS):
+        again = not alone or (death.exit_code in KILLED and self.store.deaths(trial.id) < MOST_DEATHS)
+        if self.stop.asked or again:
             self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", details))
             self._refresh(trial.id)
             self.observer.note(message)
@@ -278,9 +311,13 @@ class Night:
     def _hung(self, slot: int, running: Slot) -> None:
         self.executor.kill(slot)
         del self.running[slot]
-        if not running.ended:
-            message = f"no step for {self.spec.watchdog:g} minutes; the worker was killed"
-            self._finish(running.trial, TrialOutcome("failed", "hung", message))
+        message = f"no step for {self.spec.watchdog:g} minutes; the worker was killed"
+        for trial in running.trials.values():
+            if len(running.trials) == 1:
+                self._finish(trial, TrialOutcome("failed", "hung", message))
+            else:
+                self.store.requeue_trial(trial.id, Incident("worker_died", f"{message}; the trial goes on alone"))
+                self._refresh(trial.id)
 
     # --- views --------------------------------------------------------------------------------------
 

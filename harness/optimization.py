@@ -13,6 +13,8 @@ from torch import nn
 from harness.freezing import ParameterInfo
 from harness.records import TrialConfig
 
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
 _NO_DECAY_NAME = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 
@@ -69,7 +71,7 @@ def parameter_groups(
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     """The optimiser that transformers.Trainer takes by default: betas 0.9 and 0.999, epsilon 1e-8, fused."""
     settings = [{key: group[key] for key in ("params", "names", "weight_decay", "scale", "lr")} for group in groups]
-    return torch.optim.AdamW(settings, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return torch.optim.AdamW(settings, betas=BETAS, eps=EPSILON, fused=True)
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:

@@ -29,6 +29,7 @@ from harness.records import State, TrialConfig, canonical_json
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
 
 Params = dict[str, Any]
+STARTUP_TRIALS = 10  # of TPE, at random
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,21 @@ class Sampling:
         self._size += 1
         return self._decoded(self._asked.params)
 
+    @property
+    def blind(self) -> bool:
+        """Whether the sampler's next point hangs on no result: always, or as long as it draws at random."""
+        name = self.spec.sampler
+        return name in ("random", "qmc", "grid") or (name == "tpe" and self._size < STARTUP_TRIALS)
+
+    def restart(self, number: int) -> None:
+        """Forget the epochs of a trial, and what the pruner has noted about them."""
+        if number not in self._numbers:
+            return
+        identity = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, self._numbers[number])
+        trial = self.storage.get_trial(identity)  # an in-memory storage hands out the trial itself
+        trial.intermediate_values.clear()
+        trial.system_attrs.clear()
+
     def _running_number(self, params: Params) -> int:
         asked, self._asked = self._asked, None
         if asked is not None and asked.params == params:
@@ -241,7 +257,7 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """A sampler by its name in study files; everything that its defaults may change is said."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10, multivariate=True, constant_liar=True)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True)
 
 
 def pruner(spec: PrunerSpec, longest: int) -> optuna.pruners.BasePruner:

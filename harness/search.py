@@ -70,6 +70,14 @@ class Search:
             return None
         return self._owed_next() or (self._sampled() if self.samples else None)
 
+    def independent(self) -> bool:
+        """Whether the next proposal is what it is whatever the running trials come to."""
+        return self._within_budget() and (self._owed_next() is not None or (self.samples and self.sampling.blind))
+
+    def restart(self, number: int) -> None:
+        """Forget the epochs that a trial has reported: it begins again from nothing."""
+        self.sampling.restart(number)
+
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Tell the pruner an epoch's objective; True asks to prune."""
         return self.sampling.report(number, epoch, value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -41,12 +41,11 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
         plan.encoder.freeze(plan.config.freeze, running.epoch, plan.config.epochs)
         memory, load = MemoryPeak(plan.encoder.device), Load()
         yield from _training_pass(plan, state, running, weights)
-        record, predictions = _evaluate(plan, running)
-        record = replace(record, load=load.read(), peak_memory_bytes=memory.read(), logits=predictions)
+        record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read())
         state.running = None
         state.records.append(record)
         began = time.perf_counter()
-        _keep_best(plan, state)
+        keep_best(plan, state, plan.encoder.tensors)
         state.records[-1] = replace(record, save_seconds=record.save_seconds + time.perf_counter() - began)
         state.stopped = early_stop(plan.config, state.records)
         yield state.records[-1]
@@ -122,7 +121,7 @@ def _optimiser_step(
         loss += part.detach()
         tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
     norm = _clip(plan, state)
-    set_learning_rate(state.optimizer, _rate(plan, step))
+    set_learning_rate(state.optimizer, learning_rate(plan, step))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +146,7 @@ def _clip(plan: Plan, state: State) -> torch.Tensor:
     return torch.nn.utils.clip_grad_norm_(parameters, limit)
 
 
-def _rate(plan: Plan, step: int) -> float:
+def learning_rate(plan: Plan, step: int) -> float:
     """Learning rate of the top parameter group at a step counted from 0."""
     config, total = plan.config, plan.total_steps
     return config.learning_rate * schedule(config.lr_schedule, step, warmup_steps(config.warmup, total), total)
@@ -165,30 +164,47 @@ def decay_of_unused_rows(plan: Plan, state: State, epoch: int) -> float:
         fixed = frozen(plan.encoder.parameters, plan.config.freeze, past, plan.config.epochs, plan.encoder.layers)
         if place not in fixed:
             steps = range((past - 1) * plan.steps_per_epoch, past * plan.steps_per_epoch)
-            factor *= math.prod(1.0 - _rate(plan, step) * scale * decay for step in steps)
+            factor *= math.prod(1.0 - learning_rate(plan, step) * scale * decay for step in steps)
     return factor
 
 
 # --- after the pass --------------------------------------------------------------------------------
 
 
-def _evaluate(plan: Plan, running: Running) -> tuple[EpochRecord, Logits]:
+def _evaluate(plan: Plan, running: Running) -> EpochRecord:
     """Metrics of the training pass, of the probe and of the validation rows."""
     began = time.perf_counter()
     cut = plan.cut(running.epoch)
-    passed = running.logits.cpu().numpy()
-    metrics = list(_pass_metrics(plan, passed))
     probe = predict(plan.encoder, plan.probe.at(cut), plan.dtype, plan.evaluation_places)
-    metrics += measure(plan.task, plan.probe, probe, "probe", plan.positive)
     validation_began = time.perf_counter()
     validation = predict(plan.encoder, plan.validation.at(cut), plan.dtype, plan.evaluation_places)
-    validation_seconds = time.perf_counter() - validation_began
+    return epoch_record(plan, running, probe, validation, began, time.perf_counter() - validation_began)
+
+
+def epoch_record(
+    plan: Plan, running: Running, probe: Logits, validation: Logits, began: float, validation_seconds: float
+) -> EpochRecord:
+    """What an epoch has come to.
+
+    Args:
+        plan: of the trial.
+        running: the epoch, its training pass done.
+        probe, validation: logits of those rows.
+        began: reading of time.perf_counter when evaluation began.
+        validation_seconds: of the pass over the validation rows.
+
+    Raises:
+        TrialFailure: diverged, when a metric is not finite.
+    """
+    passed = running.logits.cpu().numpy()
+    metrics = list(_pass_metrics(plan, passed))
+    metrics += measure(plan.task, plan.probe, probe, "probe", plan.positive)
     metrics += measure(plan.task, plan.validation, validation, "validation", plan.positive, groups=True)
     refuse_non_finite(metrics, running.epoch)
-    record = EpochRecord(
+    return EpochRecord(
         epoch=running.epoch,
         steps=running.epoch * plan.steps_per_epoch,
-        learning_rate=_rate(plan, running.epoch * plan.steps_per_epoch - 1),
+        learning_rate=learning_rate(plan, running.epoch * plan.steps_per_epoch - 1),
         metrics=tuple(metrics),
         train_seconds=running.seconds,
         evaluate_seconds=time.perf_counter() - began,
@@ -196,10 +212,10 @@ def _evaluate(plan: Plan, running: Running) -> tuple[EpochRecord, Logits]:
         validation_seconds=validation_seconds,
         evaluated_samples=len(plan.validation.examples),
         windows=running.windows,
-        flops=_flops(plan, cut),
+        flops=_flops(plan, plan.cut(running.epoch)),
         margins=gold_margins(passed, plan.train.features.labels),
+        logits=validation,
     )
-    return record, validation
 
 
 def _pass_metrics(plan: Plan, logits: Logits) -> Iterator[MetricValue]:
@@ -216,13 +232,13 @@ def _flops(plan: Plan, cut: int | None) -> float:
     return training_flops(plan.encoder.config, plan.encoder.parameters, trained, lengths, spared)
 
 
-def _keep_best(plan: Plan, state: State) -> None:
-    """Copy the trained weights when the newest epoch is the best."""
+def keep_best(plan: Plan, state: State, tensors: Callable[[Sequence[str]], dict[str, torch.Tensor]]) -> None:
+    """Take copies of the trained weights, by name, when the newest epoch is the best."""
     selection = plan.selection
     values = {record.epoch: record.value("validation", selection.metric) for record in state.records}
     best = selection.best_epoch(values)
     if best == state.records[-1].epoch:
-        state.best = Best(best, plan.encoder.tensors(state.names))
+        state.best = Best(best, tensors(state.names))
 
 
 def early_stop(config: TrialConfig, records: Sequence[EpochRecord]) -> str:

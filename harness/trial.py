@@ -54,6 +54,7 @@ class Attempt:
     """One try at a trial: what was asked, what is really done, and where the time went.
 
     Attributes:
+        ended: whether its outcome has been told, where several attempts run side by side.
         unsaved: why the newest checkpoint is not on disk; empty when it is.
     """
 
@@ -63,6 +64,7 @@ class Attempt:
     config: TrialConfig
     halvings: int = 0
     unsaved: str = ""
+    ended: bool = False
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PHASES, 0.0))
 
@@ -90,7 +92,7 @@ def run(job: TrialJob, warm: Warm, control: Control) -> Iterator[Event]:
         yield from _until_it_fits(attempt)
     except TrialFailure as failure:  # this configuration would only fail again
         checkpoints.clear(folder_of(job))
-        yield _failed(attempt, failure.reason, failure)
+        yield failed(attempt, failure.reason, failure)
     except Exception as error:  # the night goes on; the traceback is in the record
         yield _ended_by(attempt, error)
 
@@ -100,12 +102,12 @@ def _ended_by(attempt: Attempt, error: Exception) -> TrialOutcome:
     if disk.is_full(error):
         return TrialOutcome("waiting", "disk", f"{type(error).__name__}: {error}")
     if isinstance(error, HarnessError):
-        return _failed(attempt, "data", error)
+        return failed(attempt, "data", error)
     broken = isinstance(error, OSError) and error.errno in disk.FAULTY
-    return _failed(attempt, "disk" if broken else "crashed", error)
+    return failed(attempt, "disk" if broken else "crashed", error)
 
 
-def _failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
+def failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
     shown = "".join(traceback.format_exception(error)) if reason == "crashed" else ""
     message = str(error) if isinstance(error, TrialFailure | HarnessError) else f"{type(error).__name__}: {error}"
     seconds = {
@@ -188,13 +190,13 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     interrupted = yield from _train(attempt, loaded, plan, state)
     if interrupted:
         message = f"interrupted; {attempt.unsaved or 'a checkpoint was written'}"
-        yield TrialOutcome("waiting", message=message, seconds=_seconds(attempt, state))
+        yield TrialOutcome("waiting", message=message, seconds=seconds_of(attempt, state))
         return
-    model_folder = yield from _keep(attempt, loaded, plan, facts, state)
+    model_folder = yield from keep_model(attempt, loaded, plan, facts, state)
     yield TrialOutcome(
         "pruned" if attempt.pruned() else "complete",
         stopped_early=state.stopped,
-        seconds=_seconds(attempt, state),
+        seconds=seconds_of(attempt, state),
         model_folder=model_folder,
         shared_work=shared.record(state.records),
     )
@@ -254,7 +256,7 @@ def _take_over(attempt: Attempt, snapshot: snapshots.Snapshot) -> None:
         attempt.seconds[phase] += seconds
 
 
-def _keep(
+def keep_model(
     attempt: Attempt, loaded: Loaded, plan: Plan, facts: TrialFacts, state: State
 ) -> Generator[Incident, None, str | None]:
     """Write the best epoch's model if this trial deserves it; its folder's name. What was measured counts without."""
@@ -277,7 +279,7 @@ def _keep(
     return kept_models.FOLDER
 
 
-def _seconds(attempt: Attempt, state: State) -> dict[str, float]:
+def seconds_of(attempt: Attempt, state: State) -> dict[str, float]:
     """Wall clock by phase. An epoch that was not finished counts with its training so far."""
     records, running = state.records, state.running
     return {

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -19,6 +20,7 @@ import torch
 
 from harness.auditing import audit
 from harness.errors import HarnessError
+from harness.group import run_group
 from harness.preparation import prepare
 from harness.probing import probe
 from harness.records import (
@@ -35,7 +37,7 @@ from harness.records import (
     TrainJob,
     TrialJob,
 )
-from harness.trial import Control, Warm, run
+from harness.trial import Control, Warm
 
 PR_SET_PDEATHSIG = 1
 
@@ -62,8 +64,7 @@ class Worker:
     def do(self, job: PrepareJob | AuditJob | ProbeJob | TrainJob) -> None:
         """One job; an error of a job that is no trial is sent, not raised."""
         if isinstance(job, TrainJob):
-            for trial in job.trials:
-                self.train(trial)
+            self.train(job.trials)
             return
         try:
             answer = answer_to(job)
@@ -76,13 +77,13 @@ class Worker:
         else:
             self.connection.send(Message(None, answer))
 
-    def train(self, job: TrialJob) -> None:
-        """Run one trial; after each epoch the coordinator says whether to prune."""
-        control = Control(interrupted=lambda: self.interrupted)
-        for event in run(job, self.warm, control):
-            self.connection.send(Message(job.trial, event))
+    def train(self, jobs: Sequence[TrialJob]) -> None:
+        """Run a trial, or several together; after each epoch the coordinator says whether to prune."""
+        controls = {job.trial: Control(interrupted=lambda: self.interrupted) for job in jobs}
+        for trial, event in run_group(jobs, self.warm, controls):
+            self.connection.send(Message(trial, event))
             if isinstance(event, EpochRecord):
-                control.prune = self.connection.recv()
+                controls[trial].prune = self.connection.recv()
 
 
 def answer_to(job: PrepareJob | AuditJob | ProbeJob) -> Prepared | AuditCounts | Probed:

@@ -36,6 +36,7 @@ class Scripted(Executor):
         self.jobs: list[TrialJob] = []
         self.interrupted: list[int] = []
         self._running: dict[int, Words] = {}
+        self._trials: dict[int, int] = {}
         self._answers: dict[int, bool | None] = {}
 
     def submit(self, slot: int, job: Job) -> None:
@@ -45,6 +46,7 @@ class Scripted(Executor):
         else:
             assert isinstance(job, TrainJob)
             self.jobs += job.trials
+            self._trials[slot] = job.trials[0].trial
             self._running[slot] = self.script(job.trials[0])
         self._answers[slot] = None
 
@@ -61,7 +63,8 @@ class Scripted(Executor):
             except StopIteration:
                 del self._running[slot]
                 event = JobDone()
-            found.append((slot, Message(None, event)))
+            of_trial = None if isinstance(event, JobDone | Prepared) else self._trials[slot]
+            found.append((slot, Message(of_trial, event)))
         return found
 
     def interrupt(self, slot: int) -> None:

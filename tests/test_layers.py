@@ -14,11 +14,11 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk records ranking folds yaml_reader metrics verdicts freezing tasks.base row_checks study_file spec builtin
+errors disk records grouping ranking folds yaml_reader metrics verdicts freezing tasks.base row_checks study_file spec builtin
 hub sources environment
 architectures devices streams batches pretrained stages tasks used_rows data encoder cache profiling prefix sharing
 evaluation optimization divergence
-training_plan training snapshots checkpoints kept_models model_card warm loading trial preparation auditing
+training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
 rehearsal states_cost shapes pacing probing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor coming
 schedule plan
@@ -26,7 +26,7 @@ analysis report study_reference terminal plan_tables live cli command_reference 
 """.split()
 
 COORDINATOR = """
-errors disk records ranking folds spec study_file yaml_reader metrics verdicts freezing environment
+errors disk records grouping ranking folds spec study_file yaml_reader metrics verdicts freezing environment
 executors results
 roster shelf grid sampling search deadline board asking opening night study auditor coming schedule plan
 analysis report study_reference terminal plan_tables live cli

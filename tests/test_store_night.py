@@ -12,7 +12,7 @@ from harness.deadline import Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor, Job
 from harness.night import Night
-from harness.records import Incident, JobDone, Message, PrepareJob, TrialConfig, TrialOutcome, WorkerDied
+from harness.records import Incident, JobDone, Message, PrepareJob, TrainJob, TrialConfig, TrialOutcome, WorkerDied
 from harness.results import frames
 from harness.results.rows import TrialRow
 from harness.results.store import Store
@@ -36,7 +36,10 @@ class Script(Executor):
             return
         events = self.answers.popleft() if self.answers else [epoch(1), COMPLETE]
         events = events if any(isinstance(event, WorkerDied) for event in events) else [*events, JobDone()]
-        self.said += [Message(None, event) for event in events]
+        assert isinstance(job, TrainJob)
+        trial = job.trials[0].trial
+        of_worker = (JobDone, WorkerDied)
+        self.said += [Message(None if isinstance(event, of_worker) else trial, event) for event in events]
 
     def messages(self, timeout: float) -> list[tuple[int, Message]]:
         return [(0, self.said.popleft())] if self.said else []

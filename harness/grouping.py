@@ -1,0 +1,28 @@
+"""Which trials a worker trains together as one batched layer: linear classifiers that see the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from harness.records import TrialConfig
+
+MOST = 64  # trials of one group; what is gained grows little beyond
+
+
+def key(config: TrialConfig, seed: int, fold: int | None) -> Hashable | None:
+    """Trials with equal keys may go together; None where a trial goes alone.
+
+    Batch order and dropout hang on the seed, on the batch size and on the rows. Learning rate, its schedule, weight
+    decay, clipping, epochs and early stopping may differ.
+    """
+    alone = (
+        config.freeze != "classifier"
+        or config.frozen_mode != "eval"
+        or config.gradient_accumulation != 1
+        or config.class_weights != "none"
+        or config.dtype == "fp16"
+    )
+    if alone:
+        return None
+    same = (config.model, config.train, config.max_length, config.batch_size, config.dropout, config.dtype)
+    return (*same, seed, fold)

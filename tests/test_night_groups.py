@@ -1,0 +1,51 @@
+"""A night of linear classifiers: trained together, recorded one by one, no worse for a killed worker."""
+
+import os
+import signal
+
+import pytest
+from nights import Night, worker_of
+
+STUDY = """
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", rows: 240, validation: 60}
+fixed: {max_length: 24, batch_size: 8, dtype: fp32, freeze: classifier, epochs: EPOCHS}
+search: {learning_rate: [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]}
+sampler: grid
+objective: loss
+keep: 1
+"""
+
+
+def together(night: Night) -> list[int]:
+    """How many trials each was trained with."""
+    found = night.rows("SELECT json_extract(shared_work, '$.fused.trials') FROM harness_summary ORDER BY trial")
+    return [count for (count,) in found]
+
+
+def test_a_grid_of_learning_rates_is_trained_together_and_measures_the_same(tmp_path):
+    nights = []
+    for name, flags in (("together", ()), ("alone", ("--no-cache",))):
+        (tmp_path / name).mkdir()
+        night = Night(tmp_path / name, STUDY.replace("EPOCHS", "3"))
+        code, output = night.run(*flags)
+        assert code == 0, output
+        nights.append(night)
+    assert together(nights[0]) == [6] * 6 and together(nights[1]) == [None] * 6
+    mine, theirs = (night.curves() for night in nights)
+    assert [row[:5] for row in mine] == [row[:5] for row in theirs]
+    assert [row[5] for row in mine] == pytest.approx([row[5] for row in theirs], rel=1e-4, abs=1e-5)
+
+
+def test_trials_of_a_killed_worker_go_on_alone_and_lose_no_epoch(tmp_path):
+    night = Night(tmp_path, STUDY.replace("EPOCHS", "60"))
+    process = night.start("run", "night.yaml")
+    night.wait_for(process, lambda: night.epochs_of(5) >= 2)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert together(night) == [None] * 6
+    assert night.rows("SELECT count(*), count(DISTINCT trial || '/' || epoch) FROM harness_epoch") == [(360, 360)]
+    assert night.rows("SELECT count(*) FROM harness_incident WHERE kind = 'worker_died'") == [(6,)]
