@@ -103,6 +103,7 @@ def plan(
     file, files = _file(study, sets, db), files_folder(db)
     record = begun(db, file)
     shared = sharing(files, file.spec, cache=not no_cache, exact=exact)
+    typer.echo("measuring a few steps of what the study will do …", err=True)
     with LocalExecutor(files / "logs", workers) as executor:
         planned = plan_study(file, record, shared, files, executor, _stop_on_signals())
     if as_json:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from harness.batches import TokenTable
 from harness.cache import ENDING, Cache
+from harness.devices import autocast
 from harness.encoder import Encoder
 from harness.loading import Loaded
 from harness.prefix import Filled, Group, Recipe, digests, fill, groups
@@ -26,6 +28,7 @@ from harness.warm import Encoded, take
 
 LENGTHS = 4  # at which filling is timed
 TIMED_TOKENS = 1_024  # of each of them
+NO_LIMIT = 1 << 40
 
 
 class Filling(NamedTuple):
@@ -50,29 +53,27 @@ def rehearse_filling(recipe: Recipe, encoded: Encoded, cut: int, folder: Path) -
     encoder.reset(0)
     ascending = np.sort(features.lengths)
     chosen = np.unique(ascending[np.linspace(0, len(ascending) - 1, LENGTHS).round().astype(int)])
-    cache = Cache(folder, 1 << 40)
-    warm = _rows_of(encoded, int(chosen[-1]), TIMED_TOKENS // 4)
-    finish(fill(recipe, warm, [cut], [cut], cache))
-    cache = Cache(folder / "timed", 1 << 40)
-    work, filling, forward, reading, dtype = [], [], [], [], torch.float32
-    for length in chosen.tolist():
-        for tokens in (1, TIMED_TOKENS):
-            part = _rows_of(encoded, length, tokens)
-            began = clock()
-            filled = finish(fill(recipe, part, [cut], [cut], cache))
-            spent = clock() - began
-            if not filled.computed:
-                continue  # every row of that length was there already
-            again = timed(lambda part=part: finish(fill(recipe, part, [cut], [cut], cache)), encoder.device)  # type: ignore[misc]
-            work.append((length, len(groups(part, digests(part))[0].rows)))
-            filling.append(max(spent - again, 0.0))
-            forward.append(filled.cost[cut])
-            reading.append(again)
-            hidden = filled.tables[cut].batch(np.array([0])).hidden
-            assert hidden is not None
-            dtype = hidden.dtype
-    amounts = fill_work(work)
-    return Filling(fit(amounts, np.array(filling)), fit(amounts, np.array(forward)), float(np.median(reading)), dtype)
+    longest = _rows_of(encoded, int(chosen[-1]), TIMED_TOKENS // 4)
+    finish(fill(recipe, longest, [cut], [cut], Cache(folder / "warm", NO_LIMIT)))
+    parts = [_rows_of(encoded, length, tokens) for length in chosen.tolist() for tokens in (1, TIMED_TOKENS)]
+    parts = [part for n, part in enumerate(parts) if not n % 2 or len(part) > 1]  # some lengths have one row alone
+    rounds = np.array([[_time_filling(recipe, part, cut, Cache(folder / name, NO_LIMIT)) for part in parts]
+                       for name in ("first", "second")]).min(axis=0)  # fmt: skip
+    sizes = [groups(part, digests(part))[0] for part in parts]
+    work = fill_work([(group.length, len(group.rows)) for group in sizes])
+    tokens = TokenTable(longest, encoder.device)
+    with torch.no_grad(), autocast(encoder.device, recipe.dtype):
+        hidden = encoder.states(tokens.batch(np.array([0])), [cut])[cut]
+    return Filling(fit(work, rounds[:, 0]), fit(work, rounds[:, 1]), float(np.median(rounds[:, 2])), hidden.dtype)
+
+
+def _time_filling(recipe: Recipe, features: Features, cut: int, cache: Cache) -> tuple[float, float, float]:
+    """Seconds of filling, of the forward passes in it, and of reading what was filled."""
+    began = clock()
+    filled = finish(fill(recipe, features, [cut], [cut], cache))
+    spent = clock() - began
+    read = timed(lambda: finish(fill(recipe, features, [cut], [cut], cache)), recipe.encoder.device)
+    return max(spent - read, 0.0), filled.cost[cut], read
 
 
 def _rows_of(encoded: Encoded, length: int, tokens: int) -> Features:

@@ -280,7 +280,7 @@ def test_the_command_plans_a_study_then_what_is_left_of_it(tmp_path: Path) -> No
     night = Night(tmp_path)
     code, output = night.harness("plan", "night.yaml", "--json")
     assert code == 0, output
-    plan = json.loads(output)
+    plan = json.loads(output[output.index("{") :])  # standard error goes first
     rows = 120  # of 160, 40 validate
     assert (plan["trials"], plan["steps"]) == (3, rows // 8 * (2 + 12 + 2))
     assert {group["train_rows"] for group in plan["groups"]} == {rows}

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import small_models
 import torch
 
 import harness.probing as probing
@@ -271,3 +272,13 @@ def test_trials_take_about_the_processor_time_that_was_foretold(tmp_path):
     for job in jobs:
         list(run(job, warm, Control()))
     assert foretold / (time.process_time() - began) == pytest.approx(1.0, abs=0.5)
+
+
+def test_models_are_probed_one_after_another_and_told_in_the_order_of_the_study(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    other = str(small_models.model_folder(tmp_path / "model"))
+    jobs = [a_job(tmp_path, epochs=1), a_job(tmp_path, model=other, max_length=16, epochs=2), a_job(tmp_path, epochs=3)]
+    found = probed(tmp_path, *jobs)
+    assert [len(cost.train_seconds) for cost in found.costs] == [1, 2, 3]
+    assert set(found.models) == {"builtin:tiny", other}
+    assert found.models[other].kept_bytes > found.models[other].total_bytes > 0
