@@ -12,7 +12,17 @@ from harness.deadline import Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor, Job
 from harness.night import Night
-from harness.records import Incident, JobDone, Message, PrepareJob, TrainJob, TrialConfig, TrialOutcome, WorkerDied
+from harness.records import (
+    Incident,
+    JobDone,
+    Message,
+    PrepareJob,
+    Sharing,
+    TrainJob,
+    TrialConfig,
+    TrialOutcome,
+    WorkerDied,
+)
 from harness.results import frames
 from harness.results.rows import TrialRow
 from harness.results.store import Store
@@ -77,7 +87,7 @@ def night(store: Store, executor: Executor, stop: Stop | None = None) -> list[Tr
     row = store.study("probe")
     assert row is not None
     with store.hold(row.id):
-        Night(store, row, study_file(), executor, Silent(), stop or Stop()).through()
+        Night(store, row, study_file(), executor, Silent(), stop or Stop(), Sharing()).through()
     return store.trials(row.id)
 
 
