@@ -28,7 +28,7 @@ def plan_tables(plan: StudyPlan) -> list[RenderableType]:
     hidden = groups[MOST_ROWS:]
     if hidden:
         trials, seconds = sum(g.trials for g in hidden), sum(g.seconds * g.trials for g in hidden)
-        rows.append(("others", *[None] * (len(columns) - 1), trials, None, None, None, duration(seconds), None, None))
+        rows.append(("others", *[None] * (len(columns) - 1), trials, None, None, None, span(seconds), None, None))
     table = table_of(title, (*columns, *measures), rows)
     return [table, facts(words(plan)), *(Text(f"warning: {warning}") for warning in warnings(plan))]
 
@@ -48,8 +48,8 @@ def _costs(group: Group) -> tuple[Any, ...]:
         group.trials,
         group.steps,
         f"{1000 * group.step_seconds:.1f} ms",
-        duration(group.seconds),
-        duration(group.seconds * group.trials),
+        span(group.seconds),
+        span(group.seconds * group.trials),
         None if group.peak_memory_bytes is None else size(group.peak_memory_bytes),
         group.how,
     )
@@ -62,12 +62,14 @@ def words(plan: StudyPlan) -> Mapping[str, str]:
     said = f" ({plan.finished} are finished)" if plan.finished else ""
     drawn = "" if plan.trials == plan.drawn else f"; {plan.drawn} were looked at, the others taken to cost as much"
     kind = "" if plan.exact else "; beyond its first ones a sampler will choose others than these"
+    first = f" for the first {plan.drawn} trials"
+    part = first if plan.trials is None else ""
     saved = plan.unshared_seconds - plan.seconds
     found = {
         "trials": f"{trials}{said}{drawn}{kind}",
-        "steps": f"{most}{plan.steps:,}" + ("" if plan.trials == plan.drawn else f" in the first {plan.drawn} trials"),
-        "time": f"{most}{duration(plan.seconds)}" + (f", less by {plan.at_most}" if plan.at_most else ""),
-        "caches": f"save {duration(saved)} of {duration(plan.unshared_seconds)}" if saved > 0 else "save nothing",
+        "steps": f"{most}{plan.steps:,}" + ("" if plan.trials == plan.drawn else first),
+        "time": f"{most}{span(plan.seconds)}{part}" + (f", less by {plan.at_most}" if plan.at_most else ""),
+        "caches": f"save {span(saved)} of {span(plan.unshared_seconds)}" if saved > 0 else "save nothing",
         "workers": f"{plan.workers} on {plan.device}"
         + ("; they are taken not to slow each other" if plan.workers > 1 else ""),
         "memory": f"{size(plan.memory_bytes)} free",
@@ -93,6 +95,11 @@ def _unfit(group: Group) -> str:
     if group.restarts_with == group.values["batch_size"]:
         return f"{named} may not fit in memory: it took {size(group.peak_memory_bytes or 0)}, more than is free"
     return f"{named} will not fit in memory: it would begin again with batch_size {group.restarts_with}"
+
+
+def span(seconds: float) -> str:
+    """Seconds, where minutes would say little."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def size(count: int) -> str:

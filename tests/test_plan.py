@@ -220,6 +220,7 @@ def test_pruner_and_early_stopping_make_it_at_most() -> None:
 
 
 def test_a_budget_of_time_says_how_many_trials_end_in_it() -> None:
+    assert "for the first 200 trials" in words(planned(SAMPLED, "budget={time: 1h}"))["time"]
     plan = planned(GRID, "budget={time: 45}", train_seconds=(10.0,))
     assert plan.seconds_left == pytest.approx(45, abs=2)
     assert plan.in_time == 4
