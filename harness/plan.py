@@ -9,12 +9,14 @@ from __future__ import annotations
 import bisect
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import harness.grouping as grouping
 from harness.asking import ask_worker
 from harness.coming import COSTLY, Ahead, Begun, Coming, ahead
 from harness.deadline import Deadline, Stop
@@ -68,7 +70,7 @@ class StudyPlan:
         seconds: to the end of all trials; of the drawn ones where there is no end.
         unshared_seconds: the same if every trial worked everything out itself.
         opening_seconds: of these, before the first trial starts.
-        at_most: why it may be less, in words; empty where nothing stops a trial early.
+        at_most: what may make it less, in words; empty without it.
         seconds_left: to the end of the budget; None without one.
         in_time: trials that end before that; None without one.
         memory_bytes: free on the device, or of the machine where that is a CPU.
@@ -269,6 +271,8 @@ def in_time(placed: Sequence[Placed], left: float, total: int | None, slots: int
 def _at_most(spec: StudySpec, drawn: Sequence[Coming]) -> str:
     stops = [] if spec.pruner.name == "none" else [f"the {spec.pruner.name} pruner"]
     stops += ["early stopping"] if any(trial.config.early_stopping for trial in drawn) else []
+    together = Counter(grouping.key(trial.config, trial.seed, trial.fold) for trial in drawn)
+    stops += ["classifiers that are trained together"] if any(n > 1 for key, n in together.items() if key) else []
     return " and ".join(stops)
 
 

@@ -219,6 +219,12 @@ def test_pruner_and_early_stopping_make_it_at_most() -> None:
     assert words(plan)["time"].startswith("at most ")
 
 
+def test_classifiers_that_are_trained_together_take_less_than_is_said() -> None:
+    text = HEAD + "fixed: {freeze: classifier}\nsearch: {learning_rate: [1e-4, 1e-3]}\n"
+    assert planned(text).at_most == "classifiers that are trained together"
+    assert planned(text, "fixed.freeze=head").at_most == ""
+
+
 def test_a_budget_of_time_says_how_many_trials_end_in_it() -> None:
     assert "for the first 200 trials" in words(planned(SAMPLED, "budget={time: 1h}"))["time"]
     plan = planned(GRID, "budget={time: 45}", train_seconds=(10.0,))
