@@ -125,12 +125,15 @@ def run(
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
     from harness.executors.local import LocalExecutor
+    from harness.grid import total
     from harness.live import LiveObserver, PlainObserver, headline
     from harness.results.store import Store
     from harness.study import run as run_study
     from harness.study import sharing
 
     file = _file(study, sets, db)
+    if workers is not None:
+        workers = min(workers, total(file.spec) or workers)  # one without a trial would only hold threads back
     stop = _stop_on_signals()
     console = _console()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
