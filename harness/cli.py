@@ -226,8 +226,9 @@ def export(
     name = _name(study)
     if model is not None:
         with Store.open(db, create=False) as store:
-            trial = export_model(store, name, model)
-        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}")
+            trial, of_best = export_model(store, name, model)
+        words = "" if of_best else "; the best configuration kept no weights, a larger `keep` would have"
+        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}{words}")
         return
     for path in export_frames(open_engine(db, read_only=True), name, file_format, out / name):
         typer.echo(str(path))

@@ -6,13 +6,14 @@ import math
 
 import pandas as pd
 import pytest
-from results_support import epoch, running, study_file
+from results_support import TEXT, epoch, facts, running, study_file
 
 from harness.errors import UsageError
-from harness.records import Incident, Objective, TrialOutcome
+from harness.records import Incident, Objective, TrialConfig, TrialOutcome
 from harness.results import frames
 from harness.results.exports import FRAMES, export, export_model
 from harness.results.store import Store
+from harness.spec import parse_study
 
 
 @pytest.fixture
@@ -83,7 +84,8 @@ def test_the_best_kept_model_is_copied(store, tmp_path):
     folder = store.trial_folder(row.id) / "best"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    assert export_model(store, "probe", tmp_path / "model").number == 0
+    trial, of_best = export_model(store, "probe", tmp_path / "model")
+    assert (trial.number, of_best) == (0, True)
     assert (tmp_path / "model" / "config.json").read_text() == "{}"
     with pytest.raises(UsageError, match="exists and is not an empty folder"):
         export_model(store, "probe", tmp_path / "model")
@@ -93,3 +95,32 @@ def test_without_kept_weights_there_is_nothing_to_copy(store, tmp_path):
     store.forget_model(store.trials(1)[0].id)
     with pytest.raises(UsageError, match="has kept no model"):
         export_model(store, "probe", tmp_path / "model")
+
+
+def two_seeds(store: Store, rate: float, losses: tuple[float, float]) -> list[int]:
+    """A configuration with a trial of each seed, both with kept weights; the ids."""
+    found = []
+    for replicate, loss in enumerate(losses):
+        row = store.add_trial(1, TrialConfig(learning_rate=rate), 42 + replicate, replicate, None, "explicit")
+        store.start_trial(row.id, "w0", None)
+        store.record_facts(row.id, facts(row.config))
+        store.record_epoch(row.id, epoch(1, validation=loss))
+        store.finish_trial(row.id, TrialOutcome("complete", model_folder="model"), (Objective(),))
+        folder = store.trial_folder(row.id) / "model"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(f"{rate}/{replicate}")
+        found.append(row.id)
+    return found
+
+
+def test_the_copied_model_is_of_the_configuration_with_the_best_mean_and_not_of_the_luckiest_seed(tmp_path):
+    with Store.open(tmp_path / "results.db") as opened:
+        opened.create_study(parse_study(TEXT.format(name="probe") + "replicates: 2\n"))
+        two_seeds(opened, 1e-5, (0.10, 0.90))
+        even = two_seeds(opened, 2e-5, (0.35, 0.30))
+        assert export_model(opened, "probe", tmp_path / "model").of_best
+        assert (tmp_path / "model" / "config.json").read_text() == "2e-05/1"
+        for trial in even:
+            opened.forget_model(trial)
+        assert not export_model(opened, "probe", tmp_path / "other").of_best
+        assert (tmp_path / "other" / "config.json").read_text() == "1e-05/0"

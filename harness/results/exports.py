@@ -8,13 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 from pandas.api.types import is_object_dtype, is_string_dtype
 
 from harness.errors import StorageError, UsageError
+from harness.ranking import Run, leader, plan_of
 from harness.records import canonical_json
 from harness.results import frames
 from harness.results.engine import storage_errors
@@ -104,8 +105,18 @@ def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
 WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {"csv": _csv, "parquet": _parquet, "json": _json}
 
 
-def export_model(store: Store, study: str, destination: Path) -> TrialRow:
-    """Copy the best kept model, a `from_pretrained` folder, and return its trial.
+class Exported(NamedTuple):
+    """A copied model: its trial, and whether that trial ran the best configuration."""
+
+    trial: TrialRow
+    of_best: bool
+
+
+def export_model(store: Store, study: str, destination: Path) -> Exported:
+    """Copy the best kept model, a `from_pretrained` folder.
+
+    It is that of the best trial of the best configuration (by the rule of `ranking`); where none of its trials kept
+    weights, that of the best trial that did.
 
     Raises:
         UsageError: for an unknown study, one without kept weights, or a destination that exists.
@@ -119,10 +130,17 @@ def export_model(store: Store, study: str, destination: Path) -> TrialRow:
         raise UsageError(f"study {study!r} has kept no model; `keep` in the study file says how many it keeps")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UsageError(f"{destination} exists and is not an empty folder; name another")
-    best = kept[0]
+    runs = [
+        Run(trial.configuration, trial.number, trial.objective, trial.replicate, trial.fold)
+        for trial in store.trials(row.id)
+        if trial.state == "complete" and trial.objective is not None
+    ]
+    standing = leader(runs, row.objectives[0], plan_of(row.spec))
+    of_best = [trial for trial in kept if standing is not None and trial.configuration == standing.configuration]
+    best = (of_best or kept)[0]
     source = (store.trial_folder(best.id) / str(best.model_folder)).resolve()
     if not source.is_relative_to(store.trial_folder(best.id).resolve()) or not source.is_dir():
         raise StorageError(f"the weights of trial {best.number} are not at {source}")
     with storage_errors(destination):
         shutil.copytree(source, destination, dirs_exist_ok=True)
-    return best
+    return Exported(best, bool(of_best))
