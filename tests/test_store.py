@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from results_support import epoch, facts, pipe, prepared, process, running, study_file
+from results_support import TEXT, epoch, facts, pipe, prepared, process, running, study_file
 
 from harness.errors import HeldError, Interrupted, StorageError, TrialFailure
+from harness.folds import held_out
 from harness.records import Incident, MetricValue, Objective, TrialConfig, TrialOutcome
-from harness.results import frames
+from harness.results import frames, outcomes
 from harness.results.store import Store
 from harness.results.tables import metadata, metric, prediction, session, trial
 from harness.row_checks import EMPTY_GROUP
@@ -670,3 +671,27 @@ def test_fifty_kills_lose_no_committed_epoch_and_double_none(store, study_id, tm
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     connection.close()
     assert "interrupted" in incidents(store)
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_a_fold_is_judged_on_the_training_examples_that_it_holds_out(tmp_path, fold):
+    text = TEXT.format(name="folds").replace("train: 100, validation: 50", "train: 9, folds: 3")
+    names = ["negative", "positive", "positive", "negative", "positive", "negative", "negative", "positive", "positive"]
+    rows = [(number, name, "", f"text {number}") for number, name in enumerate(names)]
+    with Store.open(tmp_path / "results.db") as opened:
+        study_id = opened.create_study(parse_study(text))
+        opened.record_prepared(study_id, dataclasses.replace(prepared(), examples={"train": rows}))
+        row = opened.add_trial(study_id, TrialConfig(), 42, 0, fold, "grid")
+        opened.start_trial(row.id, "w0", None)
+        opened.record_facts(row.id, facts(TrialConfig()))
+        logits = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+        opened.record_epoch(row.id, dataclasses.replace(epoch(1), logits=logits))
+        with opened.engine.connect() as connection:
+            losses = outcomes.example_losses(connection, row.id, 1)
+            chance = outcomes.chance_loss(connection, row.id)
+    labels = np.array([int(name == "positive") for name in names])
+    held = labels[held_out(labels, fold, 3, 42)]
+    expected = [math.log(sum(math.exp(x) for x in row)) - row[label] for row, label in zip(logits, held, strict=True)]
+    assert losses == pytest.approx(expected, rel=1e-5)
+    share = held.mean()
+    assert chance == pytest.approx(-share * math.log(share) - (1 - share) * math.log(1 - share))

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from harness.folds import held_out
 from harness.metrics import cross_entropy
 from harness.records import Objective, TrialOutcome
 from harness.results.epoch_writes import unpack, value_of
-from harness.results.tables import data, epoch_record, example, metric, prediction, trial, window
+from harness.results.tables import data, epoch_record, example, metric, prediction, study, trial, window
 from harness.verdicts import Curve, Verdict, judge
 
 Floats = npt.NDArray[np.float64]
@@ -153,10 +154,9 @@ def verdict_of(
 def chance_loss(connection: sa.Connection, trial_id: int) -> float | None:
     """Validation loss of always answering with the validation labels' shares: their entropy in nats.
 
-    None where the labels are not stored, or where a fold has validation rows of its own.
+    None where the labels are not stored.
     """
-    owner = connection.execute(sa.select(trial.c.study_id, trial.c.fold).where(trial.c.id == trial_id)).one()
-    labels = gold_labels(connection, owner.study_id) if owner.fold is None else None
+    labels = gold_labels(connection, trial_id)
     if labels is None:
         return None
     shares = np.unique(labels, return_counts=True)[1] / labels.size
@@ -166,8 +166,7 @@ def chance_loss(connection: sa.Connection, trial_id: int) -> float | None:
 def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) -> Floats | None:
     """Cross-entropy of each validation example, shape (examples,), from the stored logits.
 
-    None where there are no logits, where they are not one row an example and one column a label
-    (another task), or where a fold has validation rows of its own.
+    None where there are no logits, or where they are not one row an example and one column a label (another task).
     """
     chosen = sa.select(prediction).where(
         prediction.c.trial_id == trial_id,
@@ -176,24 +175,34 @@ def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) 
         prediction.c.kind == "logits",
     )
     row = connection.execute(chosen).mappings().first()
-    owner = connection.execute(sa.select(trial.c.study_id, trial.c.fold).where(trial.c.id == trial_id)).one()
-    if row is None or owner.fold is not None:
+    if row is None:
         return None
-    logits, labels = unpack(dict(row)), gold_labels(connection, owner.study_id)
+    logits, labels = unpack(dict(row)), gold_labels(connection, trial_id)
     if labels is None or logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
         return None
     return cross_entropy(logits, labels)
 
 
-def gold_labels(connection: sa.Connection, study_id: int) -> npt.NDArray[np.int64] | None:
-    """Class ids of the validation examples in stored order, shape (examples,); None when not stored."""
-    names = connection.scalar(sa.select(data.c.label_names).where(data.c.study_id == study_id))
+def gold_labels(connection: sa.Connection, trial_id: int) -> npt.NDArray[np.int64] | None:
+    """Class ids of the examples that a trial validates on, in their order, shape (examples,); None when not stored.
+
+    Those of a fold are the training examples that it holds out.
+    """
+    owner = connection.execute(
+        sa.select(trial.c.study_id, trial.c.fold, study.c.spec).join(study).where(trial.c.id == trial_id)
+    ).one()
+    split = "validation" if owner.fold is None else "train"
+    names = connection.scalar(sa.select(data.c.label_names).where(data.c.study_id == owner.study_id))
     labels = connection.scalars(
         sa.select(example.c.label)
-        .where(example.c.study_id == study_id, example.c.split == "validation")
+        .where(example.c.study_id == owner.study_id, example.c.split == split)
         .order_by(example.c.position)
     ).all()
     if not names or not labels or not set(labels) <= set(names):
         return None
     number = {name: i for i, name in enumerate(names)}
-    return np.array([number[label] for label in labels], dtype=np.int64)
+    found = np.array([number[label] for label in labels], dtype=np.int64)
+    if owner.fold is None:
+        return found
+    folds, seed = owner.spec["data"].get("folds"), owner.spec["seed"]
+    return found[held_out(found, owner.fold, folds, seed[0] if isinstance(seed, list) else seed)]
