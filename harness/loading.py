@@ -61,6 +61,7 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
         "fold": job.fold,
         "data": splits.fingerprint,
         "weights": encoder.weights_hash,
+        "exact": job.sharing.exact,
     }
     return Loaded(task, model, encoder, splits, train, probe, validation, identity)
 
