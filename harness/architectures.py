@@ -32,6 +32,7 @@ class Architecture:
         reserved_positions: positions that the model has but a text cannot use.
         last_dropout: module between what is pooled and the classifier, where it acts there alone.
         sliceable: whether the encoder runs with its lower layers taken out.
+        bert_layers: whether its layers are built as BERT's, so that `stages.FirstTokenLayer` can stand for one.
     """
 
     embeddings: tuple[str, ...]
@@ -49,6 +50,7 @@ class Architecture:
     reserved_positions: int = 0
     last_dropout: str = ""
     sliceable: bool = True
+    bert_layers: bool = False
 
 
 _BERT_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
@@ -61,6 +63,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier="classifier.",
         dropouts=_BERT_DROPOUTS,
         last_dropout="dropout",
+        bert_layers=True,
     ),
     "distilbert": Architecture(
         embeddings=("distilbert.embeddings.",),
@@ -77,6 +80,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier="classifier.out_proj.",
         dropouts=_BERT_DROPOUTS,
         reserved_positions=2,  # positions count from padding_idx + 1
+        bert_layers=True,
     ),
     "electra": Architecture(
         embeddings=("electra.embeddings.", "electra.embeddings_project."),
@@ -84,6 +88,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         head=("classifier.dense.",),
         classifier="classifier.out_proj.",
         dropouts=_BERT_DROPOUTS,
+        bert_layers=True,
     ),
     "albert": Architecture(
         embeddings=("albert.embeddings.", "albert.encoder.embedding_hidden_mapping_in."),

@@ -19,7 +19,7 @@ from torch import nn
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
 from harness.freezing import cut, frozen
-from harness.stages import Suffix, capture
+from harness.stages import Suffix, capture, first_token_model
 from harness.tasks.base import IntArray
 from harness.used_rows import UsedRows, can_be_cut
 
@@ -48,9 +48,15 @@ class Encoder:
         parameters: what and where every parameter is.
         layers: layers that can be frozen one by one.
         notes: what the record should say about the loading.
+        exact: run the whole model as transformers does, also where a part of the last layer is not read.
+
+    Args:
+        model: as a task loads it.
+        device: where it runs.
+        first_token: whether the task's head reads the first token alone.
     """
 
-    def __init__(self, model: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, device: torch.device, first_token: bool = False) -> None:
         self._pretrained = model.eval()
         self.model = copy.deepcopy(model).to(device)
         self.device = device
@@ -62,7 +68,9 @@ class Encoder:
         self.weights_hash = weights_hash(model.state_dict(), self.fresh)
         self.notes = self._notes()
         self._stages = self._find_stages()
-        self._suffixes: dict[int, Suffix] = {}
+        self._suffixes: dict[tuple[int, bool], Suffix] = {}
+        self._short = first_token_model(self.model, self.row) if first_token else None
+        self.exact = False
         self._used_rows: UsedRows | None = None
 
     def _notes(self) -> tuple[str, ...]:
@@ -108,6 +116,11 @@ class Encoder:
             self._used_rows = None
 
     @property
+    def first_token(self) -> bool:
+        """Whether the last layer works out the first token alone."""
+        return self._short is not None and not self.exact
+
+    @property
     def input_embeddings(self) -> str:
         """Name of the matrix whose rows are looked up by token."""
         matrix = self.model.get_input_embeddings().weight
@@ -132,17 +145,25 @@ class Encoder:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits of a batch, shape (batch, labels), in the dtype of the forward pass."""
+        model = self._in_use()
         if batch.hidden is not None:
-            if batch.cut not in self._suffixes:
-                self._suffixes[batch.cut] = Suffix(self.model, self.row, batch.cut)
-            return self._suffixes[batch.cut].logits(batch.hidden, self._mask(batch))
+            key = (batch.cut, self.exact)
+            if key not in self._suffixes:
+                self._suffixes[key] = Suffix(model, self.row, batch.cut)
+            return self._suffixes[key].logits(batch.hidden, self._mask(batch))
         assert batch.input_ids is not None
         ids = batch.input_ids if self._used_rows is None else self._used_rows.places(batch.input_ids)
         arguments = {"input_ids": ids, "attention_mask": self._mask(batch)}
         if batch.token_type_ids is not None:
             arguments["token_type_ids"] = batch.token_type_ids
-        logits: torch.Tensor = self.model(**arguments).logits
+        logits: torch.Tensor = model(**arguments).logits
         return logits
+
+    def _in_use(self) -> Any:
+        if self.exact or self._short is None:
+            return self.model
+        self._short.training = self.model.training  # of all modules the outermost alone is not the same object
+        return self._short
 
     def cut(self, freeze: str, epoch: int, epochs: int) -> int | None:
         """How far the frozen prefix reaches in an epoch whose output is the same for every trial.
@@ -160,7 +181,7 @@ class Encoder:
 
     def states(self, batch: Batch, cuts: Sequence[int]) -> dict[int, torch.Tensor]:
         """What flows through some cuts for a batch of tokens, in the shapes of `Batch.hidden`."""
-        return capture(self.model, self.row, cuts, lambda: self.forward(batch))
+        return capture(self._in_use(), self.row, cuts, lambda: self.forward(batch))
 
     def top(self) -> tuple[nn.Module, nn.Linear]:
         """The dropout and the linear layer above the highest cut, for an architecture that has that cut."""

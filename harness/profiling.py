@@ -171,6 +171,7 @@ def training_flops(
     trained: frozenset[str] | set[str],
     lengths: IntArray,
     spared: int = 0,
+    first_token: bool = False,
 ) -> float:
     """Floating-point operations of one training pass over rows of these lengths (real tokens, padding is waste).
 
@@ -185,6 +186,7 @@ def training_flops(
         trained: names of those that train.
         lengths: real tokens of each row, shape (rows,).
         spared: layers from below that can be frozen and did not run, because their output was there.
+        first_token: whether the last layer worked out the first token alone: keys and values of all, the rest of one.
     """
     shape = layer_shape(config)
     tokens, squares = float(lengths.sum()), float(np.square(lengths).sum())
@@ -199,8 +201,17 @@ def training_flops(
         reached = layers - min(trained_layers) * layers // layer_count(config)
     else:
         reached = 0
-    backward = reached * (2.0 * products + 2.0 * attention)
+    layer = products + attention
+    unread = layer - _of_first_tokens(shape, tokens, len(lengths)) if first_token else 0.0
+    backward = reached * 2.0 * layer - (2.0 * unread if reached else 0.0)
     if reached and not trained_below:
-        backward -= 2.0 * 3.0 * shape.width**2 * tokens  # query, key and value of the lowest layer
+        queries = len(lengths) if first_token and reached == 1 else tokens
+        backward -= 2.0 * shape.width**2 * (2.0 * tokens + queries)  # query, key and value of the lowest layer
     run = layers - spared * layers // layer_count(config)
-    return run * (products + attention) + backward
+    return run * layer - (unread if run else 0.0) + backward
+
+
+def _of_first_tokens(shape: LayerShape, tokens: float, rows: int) -> float:
+    """Forward operations of a layer that needs the first token of each row alone."""
+    both = 2.0 * shape.width**2  # key and value
+    return 2.0 * both * tokens + 2.0 * (shape.weights - both) * rows + 4.0 * shape.width * tokens

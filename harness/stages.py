@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from harness.architectures import Architecture, layer_count
@@ -32,6 +33,51 @@ class Given(nn.Module):
         if not self._wrap:
             return self.hidden
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.hidden, hidden_states=(self.hidden,))
+
+
+class FirstTokenLayer(nn.Module):
+    """A BERT layer that works out the first token alone: as the last layer below a pooler nothing else is read.
+
+    Keys and values come from all tokens, query, output and feed-forward from the first. It shares the layer's modules.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        """States of the first token, (batch, 1, width), from those of all, (batch, sequence, width)."""
+        attention = self._layer.attention.self
+        first = hidden_states[:, :1]
+        query, key, value = (
+            project(states).unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+            for project, states in (
+                (attention.query, first),
+                (attention.key, hidden_states),
+                (attention.value, hidden_states),
+            )
+        )
+        context = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+            dropout_p=attention.dropout.p if attention.training else 0.0,
+            scale=attention.scaling,
+        )
+        attended = self._layer.attention.output(context.transpose(1, 2).flatten(2), first)
+        states: torch.Tensor = self._layer.feed_forward_chunk(attended)
+        return states
+
+
+def first_token_model(model: Any, row: Architecture) -> Any:
+    """The model with its last layer on the first token alone; None for an architecture whose layers are others."""
+    if not row.bert_layers or model.config._attn_implementation != "sdpa":
+        return None
+    path = f"{row.layers}{layer_count(model.config) - 1}"
+    return _replaced(model, path, FirstTokenLayer(model.get_submodule(path)))
 
 
 class Suffix:

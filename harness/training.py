@@ -229,7 +229,8 @@ def _flops(plan: Plan, cut: int | None) -> float:
     trained = {name for name, parameter in plan.encoder.model.named_parameters() if parameter.requires_grad}
     spared = 0 if cut is None else min(cut, plan.encoder.layers)
     lengths = plan.train.features.lengths
-    return training_flops(plan.encoder.config, plan.encoder.parameters, trained, lengths, spared)
+    encoder = plan.encoder
+    return training_flops(encoder.config, encoder.parameters, trained, lengths, spared, encoder.first_token)
 
 
 def keep_best(plan: Plan, state: State, tensors: Callable[[Sequence[str]], dict[str, torch.Tensor]]) -> None:

@@ -142,6 +142,7 @@ def prepare(plan: Plan) -> State:
     """A fresh state; the encoder is set back to its pretrained weights and the seed's head."""
     encoder, config = plan.encoder, plan.config
     encoder.reset(plan.seed)
+    encoder.exact = plan.exact
     trained = encoder.trained_names(config.freeze, config.epochs)
     if encoder.input_embeddings in trained and plan.dtype != "fp16":  # a scaler may skip a step and its decay
         texts = [ids for split in (plan.train, plan.probe, plan.validation) for ids in split.features.input_ids]

@@ -107,7 +107,7 @@ class Warm:
 
         def make() -> Encoder:
             model = task.model(path, num_labels, dropout=config.dropout)
-            return Encoder(model, self.device)
+            return Encoder(model, self.device, task.first_token)
 
         encoder = self._encoders.get(key, make)
         limit = max_positions(encoder.config)

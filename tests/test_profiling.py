@@ -7,8 +7,10 @@ import pytest
 import small_models
 import torch
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.batches import Batch
 from harness.encoder import Encoder
 from harness.freezing import ParameterInfo
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
@@ -100,3 +102,22 @@ def test_flops_of_bert_base_are_those_of_the_literature():
     everything = {p.name for p in parameters}
     assert training_flops(config, parameters, everything, np.array([128])) == pytest.approx(67.0e9, rel=0.001)
     assert training_flops(config, parameters, set(), np.array([128])) == pytest.approx(22.35e9, rel=0.001)
+
+
+@pytest.mark.parametrize("freeze", ["none", "embeddings", "top-1", "top-2", "head"])
+def test_flops_with_the_first_token_alone_in_the_last_layer_are_those_that_torch_counts(freeze):
+    config = small_models.configuration("bert")
+    config.hidden_size, config.intermediate_size, config.num_labels = 256, 1024, 2
+    model = transformers.AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
+    model.fresh_parameters = frozenset()
+    encoder = Encoder(model, small_models.CPU, first_token=True)
+    encoder.freeze(freeze, 1, 1)
+    encoder.training_mode("eval")
+    lengths = np.array([30, 30, 30, 30])
+    batch = Batch(torch.full((4, 30), 7), None, None, torch.zeros(4), torch.arange(4), 120, 120)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder.forward(batch).sum().backward()
+    trained = set(encoder.trained_names(freeze, 1))
+    formula = training_flops(encoder.config, encoder.parameters, trained, lengths, first_token=True)
+    assert formula == pytest.approx(counter.get_total_flops(), rel=0.03)
+    assert formula < training_flops(encoder.config, encoder.parameters, trained, lengths)

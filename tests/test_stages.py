@@ -97,3 +97,41 @@ def test_the_whole_model_is_left_as_it_was(encoder):
     encoder.forward(from_cut)
     assert {name: id(module) for name, module in encoder.model.named_modules()} == before
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.model.modules())
+
+
+@pytest.mark.parametrize("freeze", ["none", *STRATEGIES])
+def test_the_first_token_alone_in_the_last_layer_gives_the_logits_and_gradients_of_all_tokens(encoder, freeze):
+    if cut_of(encoder, freeze) is None and freeze != "none":
+        pytest.skip("this architecture runs as a whole")
+    batch = batch_of_tokens()
+    before = {name: module.p for name, module in encoder.model.named_modules() if isinstance(module, torch.nn.Dropout)}
+    for module in encoder.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # the short way draws fewer numbers
+    encoder.exact = True
+    whole, expected = gradients(encoder, batch, freeze)
+    encoder.exact = False
+    short, found = gradients(encoder, batch, freeze)
+    for name, module in encoder.model.named_modules():
+        if name in before:
+            module.p = before[name]
+    torch.testing.assert_close(short, whole, rtol=1e-5, atol=1e-6)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_bert_and_its_kin_work_out_the_first_token_alone(tmp_path):
+    short = set()
+    for kind in small_models.KINDS:
+        encoder = small_models.encoder(small_models.model_folder(tmp_path / kind, kind))
+        encoder.model.eval()
+        widths: list[int] = []
+        last = list(encoder.model.get_submodule(encoder.row.layers.rstrip(".")))[-1]
+        linear = [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]
+        hook = linear.register_forward_hook(lambda _, inputs, __, widths=widths: widths.append(inputs[0].shape[1]))
+        encoder.forward(batch_of_tokens())
+        hook.remove()
+        if widths and set(widths) == {1}:
+            short.add(kind)
+    assert short == {"bert", "roberta", "electra"}

@@ -110,10 +110,12 @@ class Task(ABC):
     Class attributes:
         name: as in a study file.
         output: the kind of predictions its metrics score (`metrics.metrics_of(output)`).
+        first_token: whether its head reads the first token's states alone.
     """
 
     name: ClassVar[str]
     output: ClassVar[str]
+    first_token: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, table: pa.Table, data: DataSpec, *, split: str, label_names: tuple[str, ...] | None) -> Examples:

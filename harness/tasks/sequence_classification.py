@@ -26,6 +26,7 @@ class SequenceClassification(Task):
 
     name = "sequence-classification"
     output = "labels"
+    first_token = True
 
     def read(self, table: pa.Table, data: DataSpec, *, split: str, label_names: tuple[str, ...] | None) -> Examples:
         """Rows with a non-empty text and a known label; see `rows.read_classification`."""
