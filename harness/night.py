@@ -151,20 +151,20 @@ class Night:
         self.executor.submit(slot, TrainJob(tuple(self._job(each, self._opened) for each in running.trials.values())))
 
     def _companion(self, first: TrialRow) -> TrialRow | None:
-        """The next trial, if a worker can train it together with another one and nothing is lost by starting it now."""
+        """A trial that a worker can train together with another one, of those that hang on no result."""
         key = self._group_key(first)
         if key is None:
             return None
-        if self.trials.waiting() is None and self.search.independent():
+        while self.trials.states["waiting"] < grouping.MOST and self.search.independent():
             self._proposed()
-        other = self.trials.waiting()
-        return other if other is not None and self._group_key(other) == key else None
+        return next((other for other in self.trials.queue() if self._group_key(other) == key), None)
 
     def _group_key(self, trial: TrialRow) -> Hashable | None:
         """See `grouping.key`; a trial whose worker died goes alone, so that it is known whose fault it is."""
-        if self.sharing.folder is None or self.store.deaths(trial.id):
+        key = grouping.key(trial.config, trial.seed, trial.fold)
+        if key is None or self.sharing.folder is None or self.store.deaths(trial.id):
             return None
-        return grouping.key(trial.config, trial.seed, trial.fold)
+        return key
 
     def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
         return TrialJob(

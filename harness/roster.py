@@ -85,6 +85,11 @@ class Roster:
             heapq.heappop(self._queue)
         return None
 
+    def queue(self) -> Iterator[TrialRow]:
+        """All waiting trials, by number."""
+        found = (self._trials[trial_id] for _, trial_id in sorted(self._queue))
+        return (trial for trial in found if trial.state == "waiting")
+
     def kept(self) -> list[TrialRow]:
         """Trials whose weights are on disk, best first."""
         return best_kept_first(self.row, list(self._kept.values()))

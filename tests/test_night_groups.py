@@ -49,3 +49,16 @@ def test_trials_of_a_killed_worker_go_on_alone_and_lose_no_epoch(tmp_path):
     assert together(night) == [None] * 6
     assert night.rows("SELECT count(*), count(DISTINCT trial || '/' || epoch) FROM harness_epoch") == [(360, 360)]
     assert night.rows("SELECT count(*) FROM harness_incident WHERE kind = 'worker_died'") == [(6,)]
+
+
+def test_companions_are_found_though_other_trials_come_between(tmp_path):
+    mixed = STUDY.replace("EPOCHS", "2").replace(", freeze: classifier", "")
+    mixed = mixed.replace("[1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]", "[1e-4, 1e-3], freeze: [classifier, head]")
+    night = Night(tmp_path, mixed + "replicates: 2\n")
+    code, output = night.run()
+    assert code == 0, output
+    found = night.rows("SELECT freeze, seed, json_extract(shared_work, '$.fused.trials') FROM harness_summary")
+    assert sorted(found, key=str) == sorted(
+        [("classifier", seed, 2) for seed in (42, 43) for _ in range(2)] + [("head", seed, None) for seed in (42, 43)] * 2,
+        key=str,
+    )
