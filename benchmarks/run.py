@@ -275,7 +275,7 @@ def main(words: Sequence[str] | None = None) -> int:
         work = (asked.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         benchmark = Benchmark(asked, work)
-        for number in range(asked.repeats):
+        for number in range(max(count or asked.repeats for count in asked.cases.values())):
             benchmark.repeat(number)
         if asked.validate:
             benchmark.validate()
