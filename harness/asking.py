@@ -8,7 +8,8 @@ import harness.errors as errors
 from harness.deadline import Stop
 from harness.errors import HarnessError, Interrupted
 from harness.executors.base import Executor
-from harness.records import AuditJob, JobDone, JobFailed, PrepareJob, ProbeJob, WorkerDied
+from harness.jobs import AuditJob, PrepareJob, ProbeJob
+from harness.records import JobDone, JobFailed, WorkerDied
 
 TICK_SECONDS = 0.5
 

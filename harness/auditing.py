@@ -14,8 +14,8 @@ import transformers
 import harness.data as rows
 from harness.architectures import max_positions
 from harness.hub import locate
+from harness.jobs import AuditCounts, AuditJob, TokenLengths, Truncation
 from harness.preparation import check_tokenizer, read_config, summarise
-from harness.records import AuditCounts, AuditJob, TokenLengths, Truncation
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 from harness.tasks.base import IntArray, Task

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.asking import ask_worker
 from harness.deadline import Stop
 from harness.executors.local import LocalExecutor
-from harness.records import AuditCounts, AuditJob
+from harness.jobs import AuditCounts, AuditJob
 from harness.spec import StudyFile
 
 

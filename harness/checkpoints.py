@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import harness.disk as disk
+from harness.configuration import canonical_json
 from harness.errors import StorageError
-from harness.records import Incident, canonical_json
+from harness.records import Incident
 from harness.snapshots import Snapshot
 
 FORMAT = 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.records import State, TrialConfig
+from harness.configuration import TrialConfig
+from harness.records import State
 from harness.results.engine import Target, database_path, is_server, open_engine
 from harness.results.rows import TrialRow
 from harness.results.store import Store

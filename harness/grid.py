@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import TrialConfig
+from harness.configuration import TrialConfig
 from harness.spec import Choice, Range, StudySpec
 
 ENUMERABLE = 100_000  # points; beyond this a grid is sampled, however large the budget

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from harness.errors import TrialFailure
 from harness.heads import Column, Ended, train_together
+from harness.jobs import TrialJob
 from harness.loading import Loaded, facts_of, load, make_plan, take_shared
-from harness.records import Incident, Progress, TrialFacts, TrialJob, TrialOutcome
+from harness.records import Incident, Progress, TrialFacts, TrialOutcome
 from harness.sharing import Shared
 from harness.training_plan import Plan, State, prepare
 from harness.trial import Attempt, Control, Event, failed, keep_model, run, seconds_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from harness.records import TrialConfig
+from harness.configuration import TrialConfig
 
 MOST = 64  # trials of one group; what is gained grows little beyond
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.checkpoints import whole_or_nothing
+from harness.jobs import TrialJob
 from harness.metrics import costs
-from harness.records import EpochRecord, TrialJob
+from harness.records import EpochRecord
 
 FOLDER = "model"
 

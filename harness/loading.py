@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from harness.configuration import TrialConfig
 from harness.data import Splits
 from harness.devices import name, resolve_dtype, threads_for
 from harness.encoder import Encoder
 from harness.hub import Located
+from harness.jobs import TrialJob
 from harness.prefix import Recipe
 from harness.profiling import layer_shape
-from harness.records import Incident, Progress, TrialConfig, TrialFacts, TrialJob
+from harness.records import Incident, Progress, TrialFacts
 from harness.sharing import Rows, Shared, share
 from harness.tasks import base as tasks
 from harness.tasks.base import Task

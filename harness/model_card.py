@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.records import EpochRecord, TrialFacts, TrialJob
+from harness.jobs import TrialJob
+from harness.records import EpochRecord, TrialFacts
 
 _CURVE = ("loss", "accuracy", "f1", "macro_f1")
 

@@ -16,24 +16,13 @@ import harness.grouping as grouping
 import harness.metrics as metrics
 import harness.shelf as shelf
 from harness.board import Board, Observer, Slot, board
+from harness.configuration import Objective
 from harness.deadline import Deadline, Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor
+from harness.jobs import Sharing, TrainJob, TrialJob
 from harness.opening import Opened, prepare
-from harness.records import (
-    EpochRecord,
-    Incident,
-    JobDone,
-    Message,
-    Objective,
-    Progress,
-    Sharing,
-    TrainJob,
-    TrialFacts,
-    TrialJob,
-    TrialOutcome,
-    WorkerDied,
-)
+from harness.records import EpochRecord, Incident, JobDone, Message, Progress, TrialFacts, TrialOutcome, WorkerDied
 from harness.results import mirror
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store

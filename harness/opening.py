@@ -12,7 +12,7 @@ from harness.deadline import Stop
 from harness.environment import git_state
 from harness.errors import DataError
 from harness.executors.base import Executor
-from harness.records import Prepared, PrepareJob
+from harness.jobs import Prepared, PrepareJob
 from harness.results.rows import StudyRow
 from harness.results.store import Store
 from harness.spec import StudyFile, StudySpec

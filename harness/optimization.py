@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.configuration import TrialConfig
 from harness.freezing import ParameterInfo
-from harness.records import TrialConfig
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

@@ -19,10 +19,11 @@ from typing import Any
 import harness.grouping as grouping
 from harness.asking import ask_worker
 from harness.coming import COSTLY, Ahead, Begun, Coming, ahead
+from harness.configuration import TrialConfig
 from harness.deadline import Deadline, Stop
 from harness.executors.base import Executor
+from harness.jobs import Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialCost, TrialJob
 from harness.night import selection, times_its_trials
-from harness.records import Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialConfig, TrialCost, TrialJob
 from harness.schedule import CHECKPOINT_PARTS, CHECKPOINT_SECONDS, Bill, Placed, place
 from harness.spec import StudyFile, StudySpec
 

@@ -19,9 +19,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from harness.batches import Batch, TokenTable, by_length
 from harness.cache import Cache, Entry
+from harness.configuration import canonical_json
 from harness.devices import autocast, name, synchronise
 from harness.encoder import Encoder
-from harness.records import Progress, canonical_json
+from harness.records import Progress
 from harness.tasks.base import Features, IntArray
 
 VERSION = 1  # of what an entry means

@@ -21,7 +21,7 @@ from harness.encoder import weights_hash
 from harness.errors import DataError, SpecError, TrialFailure, UnavailableError
 from harness.freezing import parse as parse_freeze
 from harness.hub import Located, locate
-from harness.records import Demand, ModelSummary, Prepared, PrepareJob, SplitSummary
+from harness.jobs import Demand, ModelSummary, Prepared, PrepareJob, SplitSummary
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 from harness.tasks.base import Examples, Task

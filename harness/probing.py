@@ -17,11 +17,12 @@ import torch
 
 import harness.devices as devices
 import harness.kept_models as kept_models
+from harness.configuration import TrialConfig
 from harness.errors import DataError, TrialFailure
+from harness.jobs import ModelCost, Probed, ProbeJob, TrialCost, TrialJob
 from harness.loading import EVALUATION_PLACES, Loaded, load
 from harness.pacing import Pace, Tried, pace_of, starts_from_vectors
 from harness.prefix import Recipe
-from harness.records import ModelCost, Probed, ProbeJob, TrialConfig, TrialCost, TrialJob
 from harness.rehearsal import clock, rehearse, step_work
 from harness.shapes import Shape, choose, shape_of
 from harness.sharing import FLOAT_BYTES, Rows, taken

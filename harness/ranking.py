@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.records import Objective
+from harness.configuration import Objective
 
 
 class Run(NamedTuple):

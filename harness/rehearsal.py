@@ -16,12 +16,13 @@ import numpy.typing as npt
 import scipy.optimize
 import torch
 
+from harness.configuration import TrialConfig
 from harness.devices import synchronise, threads_for
 from harness.evaluation import Split, measure, predict
+from harness.jobs import TrialJob
 from harness.loading import Loaded, make_plan
 from harness.prefix import StateTable
 from harness.profiling import MemoryPeak, layer_shape
-from harness.records import TrialConfig, TrialJob
 from harness.sharing import Shared
 from harness.tasks.base import IntArray
 from harness.training import train

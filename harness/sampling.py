@@ -24,8 +24,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from harness.configuration import TrialConfig, canonical_json
 from harness.grid import contains, grid_size, grid_values
-from harness.records import State, TrialConfig, canonical_json
+from harness.records import State
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
 
 Params = dict[str, Any]

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.records import ModelCost, TrialCost
+from harness.jobs import ModelCost, TrialCost
 
 LENGTHS_HELD = 4  # a worker holds training and validation rows at so many lengths
 CHECKPOINT_SECONDS = 300.0

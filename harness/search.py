@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.configuration import TrialConfig
 from harness.grid import enumerated, folds, points, runs, total
-from harness.records import State, TrialConfig
+from harness.records import State
 from harness.results.store import Origin
 from harness.sampling import Sampling, Tried, mix
 from harness.spec import StudySpec

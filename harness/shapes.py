@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.configuration import TrialConfig
 from harness.devices import resolve_dtype
 from harness.encoder import Encoder
-from harness.records import TrialConfig
 
 
 class Kind(NamedTuple):

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.cache import Cache
+from harness.configuration import TrialConfig
 from harness.encoder import Encoder
 from harness.freezing import parse
+from harness.jobs import Sharing
 from harness.prefix import Filled, Recipe, StateTable, digests, fill
 from harness.profiling import layer_shape
-from harness.records import EpochRecord, Incident, Progress, Sharing, TrialConfig
+from harness.records import EpochRecord, Incident, Progress
 from harness.tasks.base import Features
 
 FLOAT_BYTES = 4

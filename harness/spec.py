@@ -19,8 +19,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from harness.configuration import Objective, TrialConfig, fingerprint
 from harness.errors import SpecError
-from harness.records import Demand, Objective, TrialConfig, fingerprint
+from harness.jobs import Demand
 from harness.study_file.cross_checks import study_faults
 from harness.study_file.explanations import explain, keys_at
 from harness.study_file.overrides import apply

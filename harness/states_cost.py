@@ -17,10 +17,10 @@ from harness.batches import TokenTable
 from harness.cache import ENDING, Cache
 from harness.devices import autocast
 from harness.encoder import Encoder
+from harness.jobs import TrialJob
 from harness.loading import Loaded
 from harness.prefix import Filled, Group, Recipe, digests, fill, groups
 from harness.profiling import layer_shape
-from harness.records import TrialJob
 from harness.rehearsal import FloatArray, Law, clock, fit, timed
 from harness.sharing import Rows, worth_keeping
 from harness.tasks.base import Features

@@ -10,8 +10,8 @@ from harness.board import Board, Observer
 from harness.deadline import Stop
 from harness.errors import AllTrialsFailed, HeldError, SpecError
 from harness.executors.base import Executor
+from harness.jobs import Sharing
 from harness.night import Night, times_its_trials
-from harness.records import Sharing
 from harness.results import mirror
 from harness.results.rows import StudyRow
 from harness.results.store import Store

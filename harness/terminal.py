@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.records import AuditCounts
+from harness.jobs import AuditCounts
 from harness.results.overview import Overview
 
 

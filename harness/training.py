@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 
 from harness.batches import Batch, Table
+from harness.configuration import Objective, TrialConfig
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
 from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
@@ -21,7 +22,7 @@ from harness.freezing import frozen
 from harness.metrics import direction
 from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
-from harness.records import EpochRecord, MetricValue, Objective, Progress, SpeedWindow, TrialConfig
+from harness.records import EpochRecord, MetricValue, Progress, SpeedWindow
 from harness.streams import derive
 from harness.tasks.base import IntArray
 from harness.training_plan import Best, Plan, Running, State, Weighing, finished, weighing

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harness.configuration import Objective, TrialConfig
 from harness.encoder import Encoder
 from harness.evaluation import Split
 from harness.metrics import costs
 from harness.optimization import adamw, parameter_groups
-from harness.records import EpochRecord, Objective, SpeedWindow, TrialConfig
+from harness.records import EpochRecord, SpeedWindow
 from harness.streams import bucketed_order, epoch_order
 from harness.tasks.base import IntArray, Task
 

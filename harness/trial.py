@@ -21,9 +21,11 @@ import harness.disk as disk
 import harness.kept_models as kept_models
 import harness.model_card as model_card
 import harness.snapshots as snapshots
+from harness.configuration import TrialConfig
 from harness.errors import HarnessError, StorageError, TrialFailure
+from harness.jobs import TrialJob
 from harness.loading import Loaded, facts_of, load, make_plan, take_shared
-from harness.records import EpochRecord, Incident, Progress, TrialConfig, TrialFacts, TrialJob, TrialOutcome
+from harness.records import EpochRecord, Incident, Progress, TrialFacts, TrialOutcome
 from harness.training import decay_of_unused_rows, train
 from harness.training_plan import Plan, State, finished, prepare
 from harness.warm import Warm, folder_of

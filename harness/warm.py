@@ -14,13 +14,14 @@ import transformers
 from harness.architectures import max_positions
 from harness.batches import TokenTable
 from harness.cache import Cache
+from harness.configuration import TrialConfig, canonical_json
 from harness.data import Splits, fold, load
 from harness.devices import pick
 from harness.encoder import Encoder
 from harness.errors import TrialFailure
 from harness.evaluation import Split
 from harness.hub import Located, locate
-from harness.records import Sharing, TrialConfig, TrialJob, canonical_json
+from harness.jobs import Sharing, TrialJob
 from harness.spec import DataSpec
 from harness.streams import permutation
 from harness.tasks.base import Examples, Features, IntArray, Task

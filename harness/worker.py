@@ -21,22 +21,10 @@ import torch
 from harness.auditing import audit
 from harness.errors import HarnessError
 from harness.group import run_group
+from harness.jobs import AuditCounts, AuditJob, Prepared, PrepareJob, Probed, ProbeJob, TrainJob, TrialJob
 from harness.preparation import prepare
 from harness.probing import probe
-from harness.records import (
-    AuditCounts,
-    AuditJob,
-    EpochRecord,
-    JobDone,
-    JobFailed,
-    Message,
-    Prepared,
-    PrepareJob,
-    Probed,
-    ProbeJob,
-    TrainJob,
-    TrialJob,
-)
+from harness.records import EpochRecord, JobDone, JobFailed, Message
 from harness.trial import Control, Warm
 
 PR_SET_PDEATHSIG = 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import TrialConfig
+from harness.configuration import TrialConfig
 from harness.results.store import Store
 from harness.spec import parse_study
 from harness.verdicts import VERSION

@@ -11,19 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import (
-    EpochRecord,
-    Incident,
-    MetricValue,
-    ModelSummary,
-    Objective,
-    Prepared,
-    SpeedWindow,
-    SplitSummary,
-    TrialConfig,
-    TrialFacts,
-    TrialOutcome,
-)
+from harness.configuration import Objective, TrialConfig
+from harness.jobs import ModelSummary, Prepared, SplitSummary
+from harness.records import EpochRecord, Incident, MetricValue, SpeedWindow, TrialFacts, TrialOutcome
 from harness.results.store import Store
 
 TEXT = "# Which batch size and length are worth their time?\n# Five-minute study.\n\nstudy: reviews\n"

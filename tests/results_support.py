@@ -9,16 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import (
-    EpochRecord,
-    MetricValue,
-    ModelSummary,
-    Prepared,
-    SpeedWindow,
-    SplitSummary,
-    TrialConfig,
-    TrialFacts,
-)
+from harness.configuration import TrialConfig
+from harness.jobs import ModelSummary, Prepared, SplitSummary
+from harness.records import EpochRecord, MetricValue, SpeedWindow, TrialFacts
 from harness.results.rows import TrialRow
 from harness.results.store import Store
 from harness.spec import StudyFile, parse_study

@@ -11,8 +11,9 @@ from results_support import epoch, facts, prepared
 from harness.board import Board
 from harness.deadline import Stop
 from harness.executors.base import Executor, Job
+from harness.jobs import Prepared, PrepareJob, Sharing, TrainJob, TrialJob
 from harness.night import Night
-from harness.records import JobDone, Message, Prepared, PrepareJob, Sharing, TrainJob, TrialJob, TrialOutcome
+from harness.records import JobDone, Message, TrialOutcome
 from harness.results.store import Store
 from harness.spec import StudyFile, parse_study
 

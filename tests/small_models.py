@@ -10,9 +10,9 @@ import torch
 import transformers
 
 from harness.batches import TokenTable
+from harness.configuration import Objective, TrialConfig
 from harness.encoder import Encoder
 from harness.evaluation import Split
-from harness.records import Objective, TrialConfig
 from harness.tasks.base import Examples, Features
 from harness.tasks.sequence_classification import SequenceClassification
 from harness.training_plan import Plan

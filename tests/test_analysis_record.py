@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from harness.analysis.record import asked_against_done, data, environment, failures, incidents
-from harness.records import TrialConfig
+from harness.configuration import TrialConfig
 from tests.frames import summary
 
 

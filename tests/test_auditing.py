@@ -8,7 +8,7 @@ import transformers
 
 from harness.auditing import audit, describe, histogram, recommend, truncation
 from harness.builtin.tiny import folder
-from harness.records import AuditJob
+from harness.jobs import AuditJob
 
 
 def test_truncation_counts_examples_and_tokens_that_are_cut_off():

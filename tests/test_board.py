@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from harness.board import Board
+from harness.configuration import Objective
 from harness.live import headline
 from harness.ranking import Plan, Run, leader
-from harness.records import Objective
 
 
 def board(*objectives: float) -> Board:

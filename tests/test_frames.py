@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 from results_support import epoch, prepared, running, study_file
 
+from harness.configuration import Objective
 from harness.errors import UsageError
-from harness.records import Incident, MetricValue, Objective, TrialOutcome
+from harness.records import Incident, MetricValue, TrialOutcome
 from harness.results import frames
 from harness.results.engine import open_engine
 from harness.results.store import Store

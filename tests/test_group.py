@@ -6,8 +6,10 @@ import pytest
 import small_models
 from test_trial import job, source, warm  # noqa: F401  fixtures
 
+from harness.configuration import TrialConfig
 from harness.group import run_group
-from harness.records import EpochRecord, Incident, Sharing, TrialConfig, TrialFacts, TrialJob, TrialOutcome
+from harness.jobs import Sharing, TrialJob
+from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.trial import Control, run
 
 RATES = (1e-3, 1e-2, 5e-2)

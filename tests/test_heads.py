@@ -8,9 +8,10 @@ import small_models
 import torch
 from test_sharing import a_plan, records, shared_of, with_shared
 
+from harness.configuration import TrialConfig
 from harness.errors import TrialFailure
 from harness.heads import Column, Ended, train_together
-from harness.records import EpochRecord, Progress, TrialConfig
+from harness.records import EpochRecord, Progress
 from harness.training import train
 from harness.training_plan import prepare
 

@@ -13,10 +13,12 @@ from hub_cache import FIRST, SECOND
 from nights import STUDY, Night
 
 from harness.builtin.tiny import folder
+from harness.configuration import Objective, TrialConfig
 from harness.errors import DataError, SpecError, UnavailableError, UsageError
 from harness.hub import Located, locate
+from harness.jobs import ModelSummary, PrepareJob, TrialJob
 from harness.preparation import prepare
-from harness.records import ModelSummary, Objective, PrepareJob, TrialConfig, TrialFacts, TrialJob
+from harness.records import TrialFacts
 from harness.spec import parse_study
 from harness.tasks.sequence_classification import SequenceClassification
 from harness.trial import Control, Warm, run

@@ -14,7 +14,8 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk records grouping ranking folds yaml_reader metrics verdicts freezing tasks.base row_checks study_file spec
+errors disk configuration records jobs grouping ranking folds yaml_reader metrics verdicts freezing tasks.base
+row_checks study_file spec
 builtin hub sources environment
 architectures devices streams batches pretrained stages tasks used_rows data encoder cache profiling prefix sharing
 evaluation optimization divergence
@@ -26,8 +27,8 @@ analysis report study_reference terminal plan_tables live cli command_reference 
 """.split()
 
 COORDINATOR = """
-errors disk records grouping ranking folds spec study_file yaml_reader metrics verdicts freezing environment
-executors results
+errors disk configuration records jobs grouping ranking folds spec study_file yaml_reader metrics verdicts freezing
+environment executors results
 roster shelf grid sampling search deadline board asking opening night study auditor coming schedule plan
 analysis report study_reference terminal plan_tables live cli
 command_reference name_reference reference

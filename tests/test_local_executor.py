@@ -14,7 +14,7 @@ from harness.asking import ask_worker
 from harness.deadline import Stop
 from harness.errors import DataError, HarnessError, Interrupted
 from harness.executors.local import LocalExecutor
-from harness.records import Prepared, PrepareJob
+from harness.jobs import Prepared, PrepareJob
 
 pytestmark = pytest.mark.slow
 

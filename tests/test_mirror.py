@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import TrialState
 from results_support import epoch, process, running, study_file
 
+from harness.configuration import Objective
 from harness.errors import SpecError
-from harness.records import Objective, TrialOutcome
+from harness.records import TrialOutcome
 from harness.results import mirror
 from harness.results.store import Store
 from harness.spec import parse_study

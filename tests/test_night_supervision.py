@@ -12,10 +12,12 @@ from scripted import Notes, Scripted, Words, complete, failing, night, study, th
 
 import harness.sampling as sampling
 import harness.study as studies
+from harness.configuration import Objective
 from harness.deadline import Stop
 from harness.errors import DataError, HeldError
+from harness.jobs import TrialJob
 from harness.night import selection
-from harness.records import MetricValue, Objective, TrialJob, TrialOutcome
+from harness.records import MetricValue, TrialOutcome
 from harness.results.store import Store
 
 GRID = "search: {epochs: [1, 2, 3, 4], batch_size: [8, 16, 32]}\n"

@@ -6,9 +6,9 @@ import pytest
 import small_models
 import transformers
 
+from harness.configuration import TrialConfig
 from harness.freezing import ParameterInfo
 from harness.optimization import adamw, decayed, depth, parameter_groups, schedule, set_learning_rate, warmup_steps
-from harness.records import TrialConfig
 
 
 @pytest.mark.parametrize("kind", small_models.KINDS)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.configuration import Objective, TrialConfig
 from harness.ranking import Run, leader, plan_of
-from harness.records import Objective, TrialConfig, TrialOutcome
+from harness.records import TrialOutcome
 from harness.results.engine import open_engine
 from harness.results.overview import Overview, overviews
 from harness.results.store import Store

@@ -13,10 +13,12 @@ from nights import Night
 from rich.console import Console
 
 from harness.coming import Begun, Coming, ahead, begun
+from harness.configuration import TrialConfig
 from harness.errors import SpecError
+from harness.jobs import ModelCost, Probed, TrialCost
 from harness.plan import Measured, StudyPlan, add_up, in_time
 from harness.plan_tables import plan_tables, size, words
-from harness.records import ModelCost, Probed, TrialConfig, TrialCost, TrialOutcome
+from harness.records import TrialOutcome
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.schedule import Bill, Placed, place

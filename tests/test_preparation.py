@@ -13,8 +13,8 @@ from harness import environment
 from harness.builtin.tiny import folder
 from harness.data import load
 from harness.errors import DataError, SpecError, UnavailableError
+from harness.jobs import Demand, Prepared, PrepareJob
 from harness.preparation import device_facts, prepare
-from harness.records import Demand, Prepared, PrepareJob
 from harness.spec import DataSpec
 from harness.tasks.sequence_classification import SequenceClassification
 

@@ -14,12 +14,14 @@ import harness.rehearsal as rehearsal
 import harness.states_cost as states_cost
 from harness.batches import TokenTable
 from harness.builtin.tiny import folder as tiny
+from harness.configuration import Objective, TrialConfig
 from harness.encoder import Encoder
 from harness.errors import DataError
 from harness.freezing import frozen
+from harness.jobs import ProbeJob, Sharing, TrialJob
 from harness.loading import load
 from harness.probing import probe
-from harness.records import EpochRecord, Objective, ProbeJob, Sharing, TrialConfig, TrialFacts, TrialJob
+from harness.records import EpochRecord, TrialFacts
 from harness.rehearsal import Law, fit, spread, step_work
 from harness.shapes import Kind, Shape, choose, frozen_in
 from harness.streams import bucketed_order

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.configuration import Objective
 from harness.ranking import Plan, Run, leader, plan_of, ranked
-from harness.records import Objective
 
 LOSS, ACCURACY = Objective("loss", "minimize"), Objective("accuracy", "maximize")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from payloads import PAYLOADS
 
-from harness.records import AuditCounts, SplitSummary, TokenLengths, Truncation
+from harness.jobs import AuditCounts, SplitSummary, TokenLengths, Truncation
 from harness.report import audit
 
 

@@ -9,9 +9,11 @@ import pytest
 import report_study
 from report_study import OBJECTIVE, VALIDATION_ROWS
 
+from harness.configuration import Objective, TrialConfig
 from harness.folds import held_out
+from harness.jobs import Prepared
 from harness.metrics import cross_entropy
-from harness.records import MetricValue, Objective, Prepared, TrialConfig, TrialOutcome
+from harness.records import MetricValue, TrialOutcome
 from harness.report import best, comparison, outputs, section
 from harness.report.pieces import Piece, assemble
 from harness.report.study_frames import StudyFrames, opened

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import report_study
 
+from harness.configuration import TrialConfig
 from harness.errors import UsageError
-from harness.records import TrialConfig
 from harness.report import comparison
 from harness.report.study_frames import opened
 from harness.results.store import Store

@@ -8,7 +8,8 @@ import pytest
 import report_study
 from report_study import OBJECTIVE, VALIDATION_ROWS
 
-from harness.records import MetricValue, TrialConfig, TrialOutcome
+from harness.configuration import TrialConfig
+from harness.records import MetricValue, TrialOutcome
 from harness.report import build, section
 from harness.report.pieces import Piece, assemble
 from harness.report.study_frames import opened

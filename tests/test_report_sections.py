@@ -9,8 +9,9 @@ import pytest
 import report_study
 from report_study import OBJECTIVE
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import UsageError
-from harness.records import EpochRecord, MetricValue, Objective, TrialConfig, TrialOutcome
+from harness.records import EpochRecord, MetricValue, TrialOutcome
 from harness.report import best, page, section
 from harness.report.pieces import Piece, assemble
 from harness.report.section import Section

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from results_support import TEXT, epoch, facts, running, study_file
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import UsageError
-from harness.records import Incident, Objective, TrialConfig, TrialOutcome
+from harness.records import Incident, TrialOutcome
 from harness.results import frames
 from harness.results.exports import FRAMES, export, export_model
 from harness.results.store import Store

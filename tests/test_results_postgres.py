@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from results_support import barrier, epoch, pipe, prepared, process, running, study_file
 
+from harness.configuration import Objective
 from harness.errors import HeldError, StorageError
-from harness.records import Incident, Objective, TrialOutcome
+from harness.records import Incident, TrialOutcome
 from harness.results import frames, mirror, tables
 from harness.results.engine import open_engine
 from harness.results.store import Store

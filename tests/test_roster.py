@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from harness.records import TrialConfig
+from harness.configuration import TrialConfig
 from harness.results.rows import StudyRow, TrialRow
 from harness.roster import Roster, best_of
 from harness.spec import StudySpec, parse_study

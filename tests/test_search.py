@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from harness.configuration import TrialConfig
 from harness.grid import enumerated, grid_size, total
-from harness.records import TrialConfig
 from harness.sampling import Tried, mix, quasi_random
 from harness.search import Proposal, Search
 from harness.spec import Range, StudySpec, parse_study

@@ -9,8 +9,9 @@ import small_models
 from harness.batches import TokenTable
 from harness.cache import Cache
 from harness.evaluation import Split
+from harness.jobs import Sharing
 from harness.prefix import Recipe
-from harness.records import EpochRecord, Incident, Sharing
+from harness.records import EpochRecord, Incident
 from harness.sharing import Rows, Shared, share
 from harness.training import train
 from harness.training_plan import prepare

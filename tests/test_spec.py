@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import harness.reference as reference
+from harness.configuration import Objective, TrialConfig, hyperparameters
 from harness.errors import SpecError
-from harness.records import Demand, Objective, TrialConfig, hyperparameters
+from harness.jobs import Demand
 from harness.spec import (
     Choice,
     DataSpec,

@@ -16,9 +16,10 @@ import pytest
 import sqlalchemy as sa
 from results_support import TEXT, epoch, facts, pipe, prepared, process, running, study_file
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import HeldError, Interrupted, StorageError, TrialFailure
 from harness.folds import held_out
-from harness.records import Incident, MetricValue, Objective, TrialConfig, TrialOutcome
+from harness.records import Incident, MetricValue, TrialOutcome
 from harness.results import frames, outcomes
 from harness.results.store import Store
 from harness.results.tables import metadata, metric, prediction, session, trial

@@ -8,21 +8,13 @@ from pathlib import Path
 import pytest
 from results_support import epoch, facts, prepared, study_file
 
+from harness.configuration import TrialConfig
 from harness.deadline import Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor, Job
+from harness.jobs import PrepareJob, Sharing, TrainJob
 from harness.night import Night
-from harness.records import (
-    Incident,
-    JobDone,
-    Message,
-    PrepareJob,
-    Sharing,
-    TrainJob,
-    TrialConfig,
-    TrialOutcome,
-    WorkerDied,
-)
+from harness.records import Incident, JobDone, Message, TrialOutcome, WorkerDied
 from harness.results import frames
 from harness.results.rows import TrialRow
 from harness.results.store import Store

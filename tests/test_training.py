@@ -7,9 +7,10 @@ import pytest
 import small_models
 import torch
 
+from harness.configuration import TrialConfig
 from harness.divergence import Watch
 from harness.errors import TrialFailure
-from harness.records import EpochRecord, MetricValue, Progress, TrialConfig
+from harness.records import EpochRecord, MetricValue, Progress
 from harness.tasks.sequence_classification import SequenceClassification
 from harness.training import early_stop, train
 from harness.training_plan import prepare, weighing

@@ -14,17 +14,9 @@ import transformers
 from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
-from harness.records import (
-    EpochRecord,
-    Incident,
-    MetricValue,
-    Objective,
-    Progress,
-    TrialConfig,
-    TrialFacts,
-    TrialJob,
-    TrialOutcome,
-)
+from harness.configuration import Objective, TrialConfig
+from harness.jobs import TrialJob
+from harness.records import EpochRecord, Incident, MetricValue, Progress, TrialFacts, TrialOutcome
 from harness.trial import Control, Warm, run, smaller_batches
 
 ROWS = 60

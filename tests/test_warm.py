@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import small_models
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import TrialFailure
+from harness.jobs import TrialJob
 from harness.kept_models import deserves, objective_value
 from harness.model_card import EpochChoice, render
-from harness.records import EpochRecord, MetricValue, Objective, TrialConfig, TrialFacts, TrialJob
+from harness.records import EpochRecord, MetricValue, TrialFacts
 from harness.warm import Encoded, Shelf, first_rows, probe_rows, take
 
 

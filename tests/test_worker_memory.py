@@ -7,7 +7,9 @@ import psutil
 import pytest
 from test_trial import job, source, warm  # noqa: F401  fixtures
 
-from harness.records import Sharing, TrialConfig, TrialOutcome
+from harness.configuration import TrialConfig
+from harness.jobs import Sharing
+from harness.records import TrialOutcome
 from harness.trial import Control, run
 
 FEW, MANY = 40, 200

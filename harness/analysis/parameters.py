@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.records import hyperparameters
+from harness.configuration import hyperparameters
 
 BINS = 5
 KEYS = ["study", "trial"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
-from harness.records import AuditJob, Message, PrepareJob, ProbeJob, TrainJob
+from harness.jobs import AuditJob, PrepareJob, ProbeJob, TrainJob
+from harness.records import Message
 
 Job = PrepareJob | AuditJob | ProbeJob | TrainJob
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.records import AuditCounts
+from harness.jobs import AuditCounts
 from harness.report import figures, page
 from harness.report.cells import points
 from harness.report.charts import bars, lengths, scatter

@@ -13,9 +13,9 @@ import pandas as pd
 
 from harness.analysis import search
 from harness.analysis.search import Sureness
+from harness.configuration import Objective
 from harness.metrics import costs
 from harness.ranking import Run, Standing, plan_of, ranked
-from harness.records import Objective
 from harness.report import outputs
 from harness.report.cells import cell, is_fraction, is_missing
 from harness.report.naming import configurations, labels, listed, plural

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.records import hyperparameters
+from harness.configuration import hyperparameters
 
 MISSING = "–"
 

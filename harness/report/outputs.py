@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.configuration import Objective
 from harness.errors import UsageError
 from harness.folds import held_out
 from harness.ranking import Standing
-from harness.records import Objective
 from harness.report.cells import is_missing
 from harness.report.study_frames import StudyFrames
 

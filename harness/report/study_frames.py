@@ -13,7 +13,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from harness.analysis import overfitting
-from harness.records import Objective
+from harness.configuration import Objective
 from harness.results import frames
 from harness.results.engine import open_engine
 from harness.spec import WRITTEN_OUT

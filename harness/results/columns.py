@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from harness.configuration import canonical_json
 from harness.errors import StorageError
-from harness.records import canonical_json
 from harness.results.text import normalise, plain, scrub
 
 # STRICT tables know INTEGER, REAL, TEXT and BLOB only, and PostgreSQL's REAL has but 4 bytes.

@@ -14,9 +14,9 @@ import pandas as pd
 import sqlalchemy as sa
 from pandas.api.types import is_object_dtype, is_string_dtype
 
+from harness.configuration import canonical_json
 from harness.errors import StorageError, UsageError
 from harness.ranking import Run, leader, plan_of
-from harness.records import canonical_json
 from harness.results import frames
 from harness.results.engine import storage_errors
 from harness.results.rows import TrialRow

@@ -21,8 +21,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.configuration import hyperparameters
 from harness.errors import SpecError
-from harness.records import hyperparameters
 from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from harness.configuration import Objective
 from harness.ranking import Plan, Run, plan_of, standing
-from harness.records import Objective
 from harness.results.ownership import Owner
 from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.records import Objective, TrialConfig
+from harness.configuration import Objective, TrialConfig
 from harness.results.tables import configuration, trial
 
 FINISHED = ("complete", "pruned", "failed")

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import Interrupted
-from harness.records import EpochRecord, Incident, Objective, Prepared, TrialConfig, TrialFacts, TrialOutcome
+from harness.jobs import Prepared
+from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.results import epoch_writes, outcomes, session_writes, study_writes, trial_writes
 from harness.results.engine import Target, files_folder, open_engine, storage_errors
 from harness.results.ownership import lock_on_server

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from harness.configuration import fingerprint
 from harness.errors import StorageError
-from harness.records import Prepared, fingerprint
+from harness.jobs import Prepared
 from harness.results.columns import utc_now
 from harness.results.rows import StudyRow
 from harness.results.tables import data, environment, example, model, study

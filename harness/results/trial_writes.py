@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from harness.configuration import Objective, TrialConfig
 from harness.errors import StorageError
-from harness.records import Incident, Objective, TrialConfig, TrialFacts, TrialOutcome
+from harness.records import Incident, TrialFacts, TrialOutcome
 from harness.results import outcomes
 from harness.results.columns import utc_now
 from harness.results.rows import FINISHED, StudyRow, TrialRow, select_trials

@@ -11,8 +11,8 @@ from typing import Any
 
 import pydantic
 
+from harness.configuration import hyperparameters
 from harness.errors import SpecError
-from harness.records import hyperparameters
 from harness.study_file.values import MARK, nearest
 from harness.yaml_reader import Path, shown
 

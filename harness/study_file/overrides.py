@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.configuration import hyperparameters
 from harness.errors import SpecError
-from harness.records import hyperparameters
 from harness.yaml_reader import Path, read_yaml, shown
 
 _SHORT: dict[Path, str] = {

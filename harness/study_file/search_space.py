@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, Discriminator, Field, GetPydanticSchema, Tag
 
-from harness.records import hyperparameters
+from harness.configuration import hyperparameters
 from harness.study_file.values import MARK, TYPES, VALUE_TYPES, Section, Values, built, refuse, values_model
 from harness.yaml_reader import shown
 

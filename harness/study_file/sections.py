@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from harness.configuration import Objective
 from harness.metrics import direction, known
-from harness.records import Objective
 from harness.study_file.cross_checks import Fault, data_faults
 from harness.study_file.search_space import as_mapping
 from harness.study_file.values import MARK, Configuration, Section, built, completions, metric_name, refuse

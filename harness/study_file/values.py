@@ -18,11 +18,11 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetPydanticSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from harness.configuration import Hyperparameter, TrialConfig, hyperparameters
 from harness.errors import SpecError
 from harness.freezing import parse as parse_freeze
 from harness.freezing import words as freeze_words
 from harness.metrics import known as known_metrics
-from harness.records import Hyperparameter, TrialConfig, hyperparameters
 from harness.yaml_reader import shown
 
 MARK = "|"

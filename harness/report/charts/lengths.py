@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.records import TokenLengths
+from harness.jobs import TokenLengths
 from harness.report import figures
 
 
