@@ -23,14 +23,14 @@ training_plan training heads snapshots checkpoints kept_models model_card warm l
 rehearsal states_cost shapes pacing probing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor coming
 schedule plan
-analysis report study_reference terminal plan_tables live cli command_reference name_reference reference
+analysis report study_reference terminal plan_tables live commands cli command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
 errors disk configuration records jobs grouping ranking folds spec study_file yaml_reader metrics verdicts freezing
 environment executors results
 roster shelf grid sampling search deadline board asking opening night study auditor coming schedule plan
-analysis report study_reference terminal plan_tables live cli
+analysis report study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
 

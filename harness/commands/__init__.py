@@ -1,0 +1,1 @@
+"""The commands, a file for each time of the day: before the night, the night, the morning after."""

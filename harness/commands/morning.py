@@ -1,0 +1,79 @@
+"""The morning after: reports, comparisons, files to take along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.commands.options import (
+    DEFAULT_DB,
+    REPORTS,
+    Db,
+    Out,
+    StudyArgument,
+    fail_if_any,
+    name_of,
+    trial_of,
+)
+from harness.errors import UsageError
+
+
+def report(
+    study: StudyArgument,
+    db: Db = DEFAULT_DB,
+    out: Out = REPORTS,
+) -> None:
+    """Write notebook, page, figures and tables of a study."""
+    from harness.report.build import build
+
+    name = name_of(study)
+    built = build(db, name, out / name)
+    for kind in ("report.html", "report.ipynb"):
+        typer.echo(str(out / name / kind))
+    fail_if_any(built.failures)
+
+
+def compare(
+    trials: Annotated[list[str], typer.Argument(metavar="STUDY:TRIAL...", help="two or more trials")],
+    db: Db = DEFAULT_DB,
+    out: Out = REPORTS,
+) -> None:
+    """Print and draw chosen trials side by side, across studies too."""
+    from harness.report.comparison import compare as compare_trials
+
+    chosen = [trial_of(trial) for trial in trials]
+    if len(chosen) < 2:
+        raise UsageError(f"compare takes two or more trials, got {len(chosen)}")
+    folder = out / "compare" / "-".join(f"{name}.{number}" for name, number in chosen)[:120]
+    compared = compare_trials(db, chosen, folder)
+    typer.echo(compared.text)
+    typer.echo(str(folder / "report.html"))
+    fail_if_any(compared.failures)
+
+
+def export(
+    study: StudyArgument,
+    file_format: Annotated[
+        Literal["csv", "parquet", "json"], typer.Option("--format", help="kind of the files")
+    ] = "csv",
+    model: Annotated[Path | None, typer.Option("--model", help="copy the best model here instead")] = None,
+    db: Db = DEFAULT_DB,
+    out: Annotated[Path, typer.Option("--out", help="folder for the files")] = Path("exports"),
+) -> None:
+    """Write a study's frames as files, or copy its best model."""
+    from harness.results.engine import open_engine
+    from harness.results.exports import export as export_frames
+    from harness.results.exports import export_model
+    from harness.results.store import Store
+
+    name = name_of(study)
+    if model is not None:
+        with Store.open(db, create=False) as store:
+            trial, of_best = export_model(store, name, model)
+        words = "" if of_best else "; the best configuration kept no weights, a larger `keep` would have"
+        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}{words}")
+        return
+    for path in export_frames(open_engine(db, read_only=True), name, file_format, out / name):
+        typer.echo(str(path))

@@ -1,0 +1,80 @@
+"""The night: run a study, see how it stands."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import (
+    DEFAULT_DB,
+    Db,
+    Exact,
+    Json,
+    NoCache,
+    Set,
+    StudyArgument,
+    Workers,
+    name_of,
+    stop_on_signals,
+    study_of,
+    terminal,
+)
+from harness.errors import UsageError
+
+
+def run(
+    study: StudyArgument,
+    sets: Set = None,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    exact: Exact = False,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Run a study to its total, or go on where it stopped; does nothing when all is done."""
+    from harness.executors.local import LocalExecutor
+    from harness.grid import total
+    from harness.live import LiveObserver, PlainObserver, headline
+    from harness.results.store import Store
+    from harness.study import run as run_study
+    from harness.study import sharing
+
+    file = study_of(study, sets, db)
+    if workers is not None:
+        workers = min(workers, total(file.spec) or workers)  # one without a trial would only hold threads back
+    stop = stop_on_signals()
+    console = terminal()
+    observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
+    with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
+        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact)
+        board = run_study(store, file, executor, observer, stop, shared)
+    if file.spec.confirm is not None:
+        console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
+    console.print(headline(board), markup=False, highlight=False)
+    console.print(f"report: harness report {board.study}", markup=False, highlight=False)
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="one study; all without it")] = None,
+    as_json: Json = False,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """What runs, what is done, the best so far, time to finish, failures by reason."""
+    from harness.grid import total
+    from harness.results.engine import open_engine
+    from harness.results.overview import overviews
+    from harness.spec import parse_study
+    from harness.terminal import remaining
+    from harness.terminal import status as status_of
+
+    engine = open_engine(db, read_only=True)
+    found = overviews(engine, None if study is None else name_of(study))
+    if study is not None and not found:
+        raise UsageError(f"there is no study {name_of(study)!r} in {db}; harness status lists them")
+    rests = [remaining(each, total(parse_study(each.text, name=f"study {each.study} in {db}").spec)) for each in found]
+    if as_json:
+        typer.echo(json.dumps([each.as_dict() | rest for each, rest in zip(found, rests, strict=True)], indent=2))
+        return
+    for each, rest in zip(found, rests, strict=True):
+        terminal().print(status_of(each, rest))

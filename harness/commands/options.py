@@ -1,0 +1,93 @@
+"""Arguments and options that several commands take, and what they stand for."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.deadline import Stop
+    from harness.spec import StudyFile
+
+Db = Annotated[str, typer.Option("--db", help="the database: a file, or the URL of a server")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="override a value of the study file: a.b=c", metavar="KEY=VALUE"),
+]
+Out = Annotated[Path, typer.Option("--out", help="folder that holds one folder a study")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Workers = Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")]
+Exact = Annotated[bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="a study file, or the name of a study in the database")
+]
+DEFAULT_DB = "results.db"
+REPORTS = Path("reports")
+
+
+def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
+    """A study file from disk, or from the database by the study's name."""
+    from harness.results.engine import open_engine
+    from harness.results.overview import overviews
+    from harness.spec import parse_study, read_study
+
+    if Path(study).suffix in (".yaml", ".yml") or Path(study).is_file():
+        return read_study(Path(study), sets or [])
+    found = overviews(open_engine(db, read_only=True), study) if exists(db) else []
+    if not found:
+        raise UsageError(f"{study!r} is neither a study file nor a study in {db}")
+    return parse_study(found[0].text, sets or [], name=f"study {study} in {db}")
+
+
+def exists(db: str) -> bool:
+    """Whether there is a database; of a server it is taken for granted."""
+    return "://" in db or Path(db).exists()
+
+
+def name_of(study: str) -> str:
+    """The study's name: as given, or as its file says."""
+    from harness.spec import read_study
+
+    if Path(study).suffix in (".yaml", ".yml"):
+        return read_study(Path(study)).spec.study
+    return study
+
+
+def trial_of(text: str) -> tuple[str, int]:
+    """Study and number of STUDY:NUMBER."""
+    name, _, number = text.rpartition(":")
+    if not name or not number.isdigit():
+        raise UsageError(f"a trial is named STUDY:NUMBER, got {text!r}")
+    return name, int(number)
+
+
+def stop_on_signals() -> Stop:
+    """Ctrl-C and SIGTERM become requests that the coordinator sees between two ticks."""
+    from harness.deadline import Stop
+
+    stop = Stop()
+    signal.signal(signal.SIGINT, lambda *_: stop.ask(130))
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask(143))
+    signal.signal(signal.SIGHUP, lambda *_: stop.ask(129))  # the terminal or the connection is gone
+    return stop
+
+
+def terminal() -> Console:
+    """Where tables and progress are drawn."""
+    from rich.console import Console
+
+    return Console()
+
+
+def fail_if_any(failures: Any) -> None:
+    """A report with gaps is written, and still an error."""
+    if failures:
+        raise HarnessError("the report is written, but: " + "; ".join(failures))
