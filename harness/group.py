@@ -18,7 +18,7 @@ from harness.loading import Loaded, facts_of, load, make_plan, take_shared
 from harness.records import Incident, Progress, TrialFacts, TrialOutcome
 from harness.sharing import Shared
 from harness.training_plan import Plan, State, prepare
-from harness.trial import Attempt, Control, Event, failed, keep_model, run, seconds_of
+from harness.trial import Attempt, Control, Event, failed, keep_model, run, seconds_of, unless_interrupted
 from harness.warm import Warm
 
 Said = tuple[int, Event]
@@ -72,9 +72,10 @@ def _together(jobs: Sequence[TrialJob], warm: Warm, controls: Mapping[int, Contr
     if loaded.encoder.cut("classifier", 1, 1) != loaded.encoder.layers + 1:
         return
     began = time.perf_counter()
-    shared = yield from _told(first.trial, take_shared(first, warm, loaded, first.config, 0))
+    work = unless_interrupted(take_shared(first, warm, loaded, first.config, 0), controls[first.trial])
+    shared = yield from _told(first.trial, work)
     attempts[0].spend("share", began)
-    if not shared.cuts:
+    if shared is None or not shared.cuts:
         return
     members = _members(attempts, loaded, shared)
     for member in members.values():

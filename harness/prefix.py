@@ -2,7 +2,7 @@
 
 Rows of equal length go through the prefix together and without padding, in an order that their content alone
 decides: a row has the same states whatever max_length, trial, epoch or seed asks for it. They are kept
-unpadded, one entry of the cache for each length and cut.
+unpadded, one entry of the cache for each group of rows and each cut.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from torch.nn.utils.rnn import pad_sequence
 from harness.batches import Batch, TokenTable, by_length
 from harness.cache import Cache, Entry
 from harness.configuration import canonical_json
-from harness.devices import autocast, name, synchronise
+from harness.devices import autocast, name
 from harness.encoder import Encoder
 from harness.records import Progress
 from harness.tasks.base import Features, IntArray
 
 VERSION = 1  # of what an entry means
 TURN_SECONDS = 0.2
+GROUP_TOKENS = 65_536  # what memory holds at once, and what an interruption may lose
 
 
 class StateTable:
@@ -115,7 +116,7 @@ class Recipe:
 
 
 class Group(NamedTuple):
-    """Different rows of one length, in canonical order.
+    """Different rows of one length, in canonical order, `GROUP_TOKENS` tokens at most.
 
     Attributes:
         digests: of each row.
@@ -137,14 +138,16 @@ def digests(features: Features) -> list[bytes]:
 
 
 def groups(features: Features, contents: Sequence[bytes]) -> list[Group]:
-    """Rows by length, repeated ones once, in the order of their digests."""
+    """Rows by length, repeated ones once, in the order of their digests; truncation makes one length frequent."""
     by_length: dict[int, dict[bytes, int]] = {}
     for row, (length, digest) in enumerate(zip(features.lengths.tolist(), contents, strict=True)):
         by_length.setdefault(length, {}).setdefault(digest, row)
     found = []
     for length in sorted(by_length):
-        order = sorted(by_length[length])
-        found.append(Group(length, order, np.array([by_length[length][digest] for digest in order], dtype=np.int64)))
+        order, size = sorted(by_length[length]), max(1, GROUP_TOKENS // length)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            found.append(Group(length, part, np.array([by_length[length][digest] for digest in part], dtype=np.int64)))
     return found
 
 
@@ -175,8 +178,8 @@ def fill(
 ) -> Generator[Progress, None, Filled]:
     """Bring together the states of every feature, and work out what the cache does not have.
 
-    The encoder must stand at its pretrained weights. Yields a `Progress` of epoch 0 now and then, also while
-    another process works on the same model.
+    The encoder must stand at its pretrained weights. Yields a `Progress` of epoch 0 after every batch, and now and
+    then while another process works on the same model. Closed at any of them it leaves every finished group.
 
     Args:
         recipe: how states are worked out.
@@ -190,21 +193,21 @@ def fill(
     parts = groups(features, contents)
     filled = Filled({}, cost=dict.fromkeys(wanted, 0.0))
     states: dict[int, list[torch.Tensor]] = {cut: [torch.empty(0)] * len(features) for cut in wanted}
-    places = {group.length: {digest: i for i, digest in enumerate(group.digests)} for group in parts}
-    members: dict[int, list[int]] = {}
-    for row, length in enumerate(features.lengths.tolist()):
-        members.setdefault(length, []).append(row)
+    rows_of: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(contents):
+        rows_of.setdefault(digest, []).append(row)
     tokens = TokenTable(features, encoder.device)
     done = 0
     for group in parts:
-        entries = yield from _entries(recipe, tokens, group, cuts, cache, filled)
+        entries = yield from _entries(recipe, tokens, group, cuts, cache, filled, done)
         for cut in wanted:
             values, seconds = entries[cut]
             filled.cost[cut] += seconds * _share(cut, max(cuts), encoder.layers)
             filled.stored_bytes += values.nbytes
-            for row in members[group.length]:
-                states[cut][row] = values[places[group.length][contents[row]]]
-        done += len(members[group.length])
+            for digest, state in zip(group.digests, values, strict=True):
+                for row in rows_of[digest]:
+                    states[cut][row] = state
+        done += sum(len(rows_of[digest]) for digest in group.digests)
         yield Progress(0, done, len(features))
     filled.tables = {cut: StateTable(features, cut, encoder.layers, states[cut], encoder.device) for cut in wanted}
     return filled
@@ -216,22 +219,22 @@ def _share(cut: int, highest: int, layers: int) -> float:
 
 
 def _entries(
-    recipe: Recipe, tokens: TokenTable, group: Group, cuts: Sequence[int], cache: Cache, filled: Filled
+    recipe: Recipe, tokens: TokenTable, group: Group, cuts: Sequence[int], cache: Cache, filled: Filled, done: int
 ) -> Generator[Progress, None, Mapping[int, Entry]]:
-    """The entries of a group at every cut, from the cache as far as it has them."""
+    """The entries of a group at every cut, from the cache as far as it has them; `done` features came before it."""
     keys = {cut: recipe.key(group.digests, cut) for cut in cuts}
     found = {cut: entry for cut, key in keys.items() if (entry := cache.load(key)) is not None}
     if len(found) == len(cuts):
         return found
     while (turn := cache.take_turn(recipe.encoder.weights_hash[:16])) is None:
-        yield Progress(0, 0, len(tokens))
+        yield Progress(0, done, len(tokens))
         time.sleep(TURN_SECONDS)
     with turn:  # meanwhile another process may have worked them out
         found |= {cut: entry for cut in cuts if cut not in found and (entry := cache.load(keys[cut])) is not None}
         missing = [cut for cut in cuts if cut not in found]
         if missing:
             began = time.perf_counter()
-            values = _work_out(recipe, tokens, group, missing)
+            values = yield from _work_out(recipe, tokens, group, missing, done)
             seconds = time.perf_counter() - began
             found |= {cut: cache.save(keys[cut], values[cut], seconds) for cut in missing}
             filled.computed += len(group.rows)
@@ -239,17 +242,19 @@ def _entries(
     return found
 
 
-def _work_out(recipe: Recipe, tokens: TokenTable, group: Group, cuts: Sequence[int]) -> dict[int, torch.Tensor]:
+def _work_out(
+    recipe: Recipe, tokens: TokenTable, group: Group, cuts: Sequence[int], done: int
+) -> Generator[Progress, None, dict[int, torch.Tensor]]:
     """States of a group's rows: cut -> (rows, length, width), or (rows, width) from the end of the layers on."""
     encoder = recipe.encoder
     encoder.model.eval()
     size = max(1, recipe.places // group.length)
     parts: dict[int, list[torch.Tensor]] = {cut: [] for cut in cuts}
-    with torch.no_grad():
-        for start in range(0, len(group.rows), size):
-            with autocast(encoder.device, recipe.dtype):
-                seen = encoder.states(tokens.batch(group.rows[start : start + size]), cuts)
-            for cut, values in seen.items():
-                parts[cut].append(values.cpu())
-    synchronise(encoder.device)
+    for start in range(0, len(group.rows), size):
+        rows = group.rows[start : start + size]
+        with torch.no_grad(), autocast(encoder.device, recipe.dtype):  # not around the yield: it would reach outside
+            seen = encoder.states(tokens.batch(rows), cuts)
+        for cut, values in seen.items():
+            parts[cut].append(values.cpu())
+        yield Progress(0, done + start + len(rows), len(tokens))
     return {cut: torch.cat(values) for cut, values in parts.items()}

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,6 +33,7 @@ from harness.warm import Warm, folder_of
 __all__ = ["Control", "Warm", "run"]
 
 Event = TrialFacts | Progress | EpochRecord | Incident | TrialOutcome
+Result = TypeVar("Result")
 
 PROGRESS_SECONDS = 1.0
 _PHASES = ("load", "tokenise", "share", "save", "before")  # "before": all seconds before an interruption
@@ -180,8 +181,12 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     if found.snapshot is not None:
         _take_over(attempt, found.snapshot)
     began = time.perf_counter()
-    shared = yield from take_shared(attempt.job, attempt.warm, loaded, attempt.config, attempt.halvings)
+    work = take_shared(attempt.job, attempt.warm, loaded, attempt.config, attempt.halvings)
+    shared = yield from unless_interrupted(work, attempt.control)
     attempt.spend("share", began)
+    if shared is None:
+        yield TrialOutcome("waiting", message="interrupted; what was worked out of the frozen prefix is kept")
+        return
     plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings, shared)
     facts = facts_of(plan, loaded, shared)
     yield facts
@@ -202,6 +207,20 @@ def _once(attempt: Attempt) -> Iterator[Event]:
         model_folder=model_folder,
         shared_work=shared.record(state.records),
     )
+
+
+def unless_interrupted(work: Generator[Event, None, Result], control: Control) -> Generator[Event, None, Result | None]:
+    """The events of some work, and what it returns; None where an interruption has ended it before."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield event
+        if control.interrupted():
+            work.close()
+            return None
 
 
 def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Generator[Event, None, bool]:

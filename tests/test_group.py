@@ -9,7 +9,7 @@ from test_trial import job, source, warm  # noqa: F401  fixtures
 from harness.configuration import TrialConfig
 from harness.group import run_group
 from harness.jobs import Sharing, TrialJob
-from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
+from harness.records import EpochRecord, Incident, Progress, TrialFacts, TrialOutcome
 from harness.trial import Control, run
 
 RATES = (1e-3, 1e-2, 5e-2)
@@ -89,6 +89,19 @@ def test_an_interrupted_group_waits_as_a_whole(jobs, warm):  # noqa: F811
         if isinstance(event, EpochRecord):
             asked.append(True)
     assert [of(TrialOutcome, told, n)[0].state for n in (1, 2, 3)] == ["waiting"] * 3
+
+
+def test_a_group_interrupted_while_its_prefix_is_filled_waits_as_a_whole_and_begins_no_training(jobs, warm):  # noqa: F811
+    asked, told = [], []
+    for trial, event in run_group(jobs, warm, controls(jobs, lambda: bool(asked))):
+        told.append((trial, event))
+        if isinstance(event, Progress) and event.epoch == 0 and event.step >= 20:
+            asked.append(len(told))
+    assert asked and len(told) == asked[0] + len(jobs)
+    assert [of(TrialOutcome, told, n)[0].state for n in (1, 2, 3)] == ["waiting"] * 3
+    again = list(run_group(jobs, warm, controls(jobs)))
+    prefix = of(TrialOutcome, again, 1)[0].shared_work["prefix"]
+    assert 0 < prefix["computed_rows"] < prefix["rows"] - 10
 
 
 def test_a_model_whose_head_is_made_by_the_seed_is_trained_one_by_one(jobs, warm, tmp_path):  # noqa: F811

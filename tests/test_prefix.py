@@ -10,7 +10,7 @@ import torch
 import harness.prefix as prefix
 from harness.batches import TokenTable
 from harness.cache import Cache
-from harness.prefix import Recipe, StateTable, digests, fill
+from harness.prefix import Recipe, StateTable, digests, fill, groups
 
 BUDGET = 10_000_000
 
@@ -63,6 +63,57 @@ def test_a_batch_is_padded_to_its_longest_row_and_masked(encoder, tmp_path):
     assert batch.tokens == features.lengths[rows].sum()
     assert batch.padded_tokens == 2 * features.lengths.max()
     assert not batch.hidden[0, features.lengths.min() :].any()
+
+
+def test_rows_of_a_frequent_length_go_in_groups_of_bounded_tokens_and_have_the_states_that_they_have_alone(
+    encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(prefix, "GROUP_TOKENS", 50)
+    split = small_models.split(200, 1).features
+    features = replace(split, input_ids=[ids[:6] for ids in split.input_ids])  # as truncation does
+    found = groups(features, digests(features))
+    assert max(len(group.rows) * group.length for group in found) <= 50
+    assert sum(group.length == 6 for group in found) > 10
+    assert sorted(digest for group in found for digest in group.digests) == sorted(set(digests(features)))
+    tables = filled(encoder, features, tmp_path).tables
+    for row in range(0, 200, 7):
+        for cut, table in tables.items():
+            hidden = table.batch(np.array([row])).hidden
+            torch.testing.assert_close(hidden[0], alone(encoder, features, row, cut), rtol=1e-5, atol=1e-6)
+
+
+def test_a_row_longer_than_a_group_may_be_goes_alone(monkeypatch):
+    monkeypatch.setattr(prefix, "GROUP_TOKENS", 5)
+    features = small_models.split(40, 1).features
+    assert {len(group.rows) for group in groups(features, digests(features))} == {1}
+
+
+def test_a_fill_tells_its_progress_after_every_batch_and_group(encoder, tmp_path):
+    features = small_models.split(200, 1).features
+    batches = sum(-(-len(group.rows) // (64 // group.length)) for group in groups(features, digests(features)))
+    told = list(fill(Recipe(encoder, "fp32", 64), features, [3], [3], Cache(tmp_path, BUDGET)))
+    assert len(told) == batches + len(groups(features, digests(features)))
+    steps = [progress.step for progress in told]
+    assert steps == sorted(steps) and steps[-1] == 200 and {progress.steps for progress in told} == {200}
+    assert max(np.diff(steps)) <= 64 // 4  # rows of the shortest length in a batch
+
+
+def test_whoever_listens_to_a_fill_can_still_take_gradients(encoder, tmp_path):
+    for _ in fill(Recipe(encoder, "fp32", 64), small_models.split(40, 1).features, [3], [3], Cache(tmp_path, BUDGET)):
+        assert torch.is_grad_enabled()
+
+
+def test_a_fill_that_is_closed_leaves_its_finished_groups_and_the_turn_to_the_next(encoder, tmp_path):
+    features = small_models.split(200, 1).features
+    work = fill(Recipe(encoder, "fp32", 64), features, [3], [3], Cache(tmp_path, BUDGET))
+    while next(work).step < 100:
+        pass
+    work.close()
+    turn = Cache(tmp_path, BUDGET).take_turn(encoder.weights_hash[:16])
+    assert turn is not None
+    turn.close()
+    whole = len(set(digests(features)))
+    assert 50 < filled(encoder, features, tmp_path, cuts=(3,)).computed < whole - 50
 
 
 def test_a_second_fill_works_nothing_out_and_gives_the_same_bits(encoder, tmp_path):

@@ -15,7 +15,7 @@ from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
 from harness.configuration import Objective, TrialConfig
-from harness.jobs import TrialJob
+from harness.jobs import Sharing, TrialJob
 from harness.records import EpochRecord, Incident, MetricValue, Progress, TrialFacts, TrialOutcome
 from harness.trial import Control, Warm, run, smaller_batches
 
@@ -111,6 +111,29 @@ def test_train_takes_the_first_rows(job, warm):
     ended = outcome(list(run(changed(job, train=ROWS + 1), warm, Control())))
     assert (ended.state, ended.reason) == ("failed", "data")
     assert "61 rows were asked for, data.train has 60" in ended.message
+
+
+def test_an_interruption_while_the_frozen_prefix_is_filled_ends_within_a_batch_and_loses_no_finished_group(
+    job, warm, tmp_path
+):
+    sharing = Sharing(str(tmp_path / "cache"), 10_000_000, ("head",))
+    shared = replace(changed(job, freeze="head"), sharing=sharing)
+    first, asked = [], []
+    for event in run(shared, warm, Control(interrupted=lambda: bool(asked))):
+        first.append(event)
+        if isinstance(event, Progress) and event.step >= ROWS // 2:
+            asked.append(len(first))
+    assert outcome(first).state == "waiting" and asked == [len(first) - 1]
+    assert not of(TrialFacts, first) and not of(EpochRecord, first)
+    left = len(list((tmp_path / "cache").glob("*.safetensors")))
+    second = list(run(shared, warm, Control()))
+    ended = outcome(second)
+    assert ended.state == "complete"
+    taken = ended.shared_work["prefix"]
+    assert left > 0 and 0 < taken["computed_rows"] <= taken["rows"] - ROWS // 4
+    alone = list(run(replace(shared, folder=job.folder + "-alone", sharing=Sharing()), warm, Control()))
+    for mine, theirs in zip(of(EpochRecord, second), of(EpochRecord, alone), strict=True):
+        assert mine.value("validation", "loss") == pytest.approx(theirs.value("validation", "loss"), rel=1e-5)
 
 
 def test_a_warm_trial_equals_a_cold_one(job, warm):
