@@ -11,6 +11,7 @@ from sklearn import metrics as twin
 
 import harness.metrics as metrics
 from harness.metrics import accuracy, evaluate, f1, macro_f1, mcc, metric, precision, recall
+from harness.metrics.registry import _registry
 
 REFERENCES = [1, 1, 1, 0, 0]
 PREDICTIONS = [1, 1, 0, 1, 0]  # two hits of three predicted and of three true
@@ -19,10 +20,10 @@ PREDICTIONS = [1, 1, 0, 1, 0]  # two hits of three predicted and of three true
 @pytest.fixture
 def registry() -> Iterator[None]:
     """Whatever a test registers is gone after it."""
-    before = dict(metrics._registry)
+    before = dict(_registry)
     yield
-    metrics._registry.clear()
-    metrics._registry.update(before)
+    _registry.clear()
+    _registry.update(before)
 
 
 def scores(predictions, references, positive=1, num_labels=2):
