@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import logging
 import math
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
+import harness.analysis.fanova as fanova
 import harness.analysis.search as search
 import harness.metrics as metrics
 from harness.analysis.search import AT_MOST, best_configuration, history, importance
@@ -91,18 +93,24 @@ def test_importance_is_the_same_every_time():
     assert importance(searched(12)).frame.equals(importance(searched(12)).frame)
 
 
-def test_asking_for_importance_says_nothing_on_the_terminal_and_leaves_optuna_as_it_was():
-    said: list[logging.LogRecord] = []
-    listener = logging.Handler()
-    listener.emit = said.append
-    before = optuna.logging.get_verbosity()
-    logging.getLogger("optuna").addHandler(listener)
-    try:
-        importance(searched(12))
-    finally:
-        logging.getLogger("optuna").removeHandler(listener)
-    assert said == []
-    assert optuna.logging.get_verbosity() == before
+def test_shares_are_those_of_optuna_whose_code_walks_through_each_tree():
+    trials = searched(60).assign(max_length=np.tile([32, 64, 128, 32, 64], 12))
+    names = ["batch_size", "freeze", "learning_rate", "max_length"]
+    target = trials["objective"].to_numpy(dtype=np.float64) + (trials["freeze"] == "head").to_numpy() * 0.05
+    space: dict[str, BaseDistribution] = {
+        name: FloatDistribution(float(trials[name].min()), float(trials[name].max()))
+        for name in names
+        if name != "freeze"
+    }
+    space["freeze"] = CategoricalDistribution(["head", "none"])
+    study = optuna.create_study()
+    for row, value in zip(trials[names].to_dict("records"), target, strict=True):
+        study.add_trial(optuna.create_trial(value=value, params=row, distributions=space))
+    evaluator = FanovaImportanceEvaluator(n_trees=fanova.TREES, max_depth=fanova.DEPTH, seed=3)
+    expected = get_param_importances(study, evaluator=evaluator, params=names)
+    found = fanova.shares(fanova.encoded(trials, names), target, seed=3)
+    assert found == pytest.approx([expected[name] for name in names], rel=1e-9)
+    assert found.min() > 0.001
 
 
 def test_too_few_trials_say_nothing_and_the_number_needed_is_named():

@@ -6,20 +6,17 @@ same trial? It says nothing of other seeds; confirming does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
+import harness.analysis.fanova as fanova
 import harness.metrics as metrics
 from harness.analysis.answer import Answer, nothing
-from harness.analysis.parameters import is_log, is_numeric, values, varied
+from harness.analysis.parameters import values, varied
 from harness.analysis.statistics import RESAMPLES, resampled_means, resampled_rows, simultaneous_differences
 
 MIN_TRIALS = 10
@@ -79,8 +76,7 @@ def history(trials: pd.DataFrame, direction: Direction) -> pd.DataFrame:
 def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: int = 0) -> Answer:
     """Share of the objective's variance that each varied parameter explains, beside what chance would give.
 
-    fANOVA over a random forest (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
-    Hyperparameter Importance", 2014). Shares sum to 1 even in pure noise, so the objective is shuffled
+    fANOVA over a random forest (see `fanova.shares`). Shares sum to 1 even in pure noise, so the objective is shuffled
     over the trials SHUFFLES times; `by_chance` is the largest share that the parameter got there, and
     `clear` says that the real one is larger. Of more than SAMPLE trials, that many are drawn.
 
@@ -93,7 +89,7 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
         Columns IMPORTANCE, most important first; empty with a note when there are too few trials.
     """
     done = trials[(trials["state"] == "complete") & np.isfinite(trials["objective"].astype("float64"))]
-    names = [name for name in (parameters or varied(done)) if values(done[name]).nunique() > 1]
+    names = sorted(name for name in (parameters or varied(done)) if values(done[name]).nunique() > 1)
     needed = max(MIN_TRIALS, TRIALS_A_PARAMETER * len(names))
     if not names:
         return nothing(IMPORTANCE, "no parameter varied among the complete trials")
@@ -107,44 +103,13 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     if complete > SAMPLE:
         done = done.iloc[np.sort(rng.choice(complete, SAMPLE, replace=False))]
     target = done["objective"].to_numpy(dtype=np.float64)
-    with _silent_optuna():
-        shares = _shares(done, names, target, seed)
-        chance = np.max([_shares(done, names, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
+    encoded = fanova.encoded(done, names)
+    shares = fanova.shares(encoded, target, seed)
+    chance = np.max([fanova.shares(encoded, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
     frame = pd.DataFrame({"parameter": names, "importance": shares, "by_chance": chance, "clear": shares > chance})
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     drawn = f"{SAMPLE} of {complete} complete trials, drawn at random" if complete > SAMPLE else None
     return Answer(frame, f"fANOVA on {drawn or f'{complete} complete trials'}; by_chance from {SHUFFLES} shuffles")
-
-
-@contextmanager
-def _silent_optuna() -> Iterator[None]:
-    """Optuna says a line for each study made, and the studies here live for a moment only."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def _shares(done: pd.DataFrame, names: list[str], target: Floats, seed: int) -> Floats:
-    """FANOVA importance of each parameter, summing to 1, shape (parameters,)."""
-    space = {name: _distribution(done[name]) for name in names}
-    columns = {name: values(done[name]).tolist() for name in names}
-    study = optuna.create_study()
-    for row, value in enumerate(target):
-        given = {name: columns[name][row] for name in names}
-        study.add_trial(optuna.create_trial(value=float(value), params=given, distributions=space))
-    evaluator = FanovaImportanceEvaluator(n_trees=32, max_depth=16, seed=seed)
-    found = get_param_importances(study, evaluator=evaluator, params=names)
-    return np.array([found[name] for name in names])
-
-
-def _distribution(column: pd.Series) -> BaseDistribution:
-    if is_numeric(column):
-        low, high = float(column.min()), float(column.max())
-        return FloatDistribution(low, high, log=is_log(column))
-    return CategoricalDistribution(sorted(set(values(column).tolist()), key=str))
 
 
 # --- how sure -----------------------------------------------------------------------------------------
