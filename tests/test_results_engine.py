@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -217,6 +218,62 @@ def test_a_read_only_place_cannot_be_written_and_can_be_read(path):
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
+
+
+def killed_in_a_commit(path: Path) -> None:
+    """Change more pages than the cache holds, so that some are in the file before the commit."""
+    engine = open_engine(path)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA cache_size = 1")
+        connection.exec_driver_sql("UPDATE harness_metric SET value = 99 WHERE value IS NOT NULL")
+        values = "SELECT 1, 'noise', hex(zeroblob(1000)), '{}', 'then' FROM a"
+        numbers = "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a WHERE n < 400)"
+        connection.exec_driver_sql(
+            f"{numbers} INSERT INTO harness_incident (study_id, kind, message, details, at) {values}"
+        )
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reader_undoes_the_half_commit_of_a_killed_writer(path):
+    before = digest(path)
+    child = process(killed_in_a_commit, path)
+    child.start()
+    child.join()
+    assert path.with_name("results.db-journal").stat().st_size > 0
+    assert digest(path) != before
+    engine = open_engine(path, read_only=True)
+    assert list(frames.epochs(engine)["validation_loss"]) == [0.6]
+    engine.dispose()
+    assert digest(path) == before
+
+
+def test_a_reader_who_may_not_undo_a_half_commit_is_told_what_to_do(path):
+    child = process(killed_in_a_commit, path)
+    child.start()
+    child.join()
+    receiver, sender = pipe()
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    for name in ("results.db", "results.db-journal"):
+        shutil.copy(path.with_name(name), folder / name)
+        (folder / name).chmod(0o444)
+    folder.chmod(0o555)
+    child = process(refused_reader, folder / "results.db", sender)
+    child.start()
+    try:
+        assert receiver.recv() == (73, True)
+    finally:
+        child.join()
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def refused_reader(path: Path, sender) -> None:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        open_engine(path, read_only=True)
+    except HarnessError as error:
+        sender.send((error.exit_code, "copy the file together with those beside it" in str(error)))
 
 
 # --- creation ---------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Opening results.db: the settings that keep commits, and what is refused instead of damaged.
 
-The only module with SQLite-only SQL. A path is an SQLite file; a `postgresql+psycopg://` URL is a server.
+With `soundness.py` the only module with SQLite-only SQL. A path is a file, a `postgresql+psycopg://` URL a server.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def open_engine(target: Target, read_only: bool = False, create: bool = True) ->
                 raise UsageError(f"there is no database {path}; `harness run` makes it, `--db` names another")
         else:
             _create_once(path)
+        if read_only:
+            _roll_back(path)
         engine = _sqlite_engine(path, read_only)
         try:
             _check(engine, path, read_only)
@@ -98,6 +100,19 @@ def configure_sqlite(engine: sa.Engine, read_only: bool = False) -> None:
     """Give every new connection of an SQLite engine our settings and our way to begin."""
     sa.event.listen(engine, "connect", _configure(read_only))
     sa.event.listen(engine, "begin", _begin(read_only))
+
+
+def _roll_back(path: Path) -> None:
+    """Undo the commit in whose middle a writer was killed, which a read-only connection cannot do."""
+    if not path.with_name(path.name + "-journal").exists():
+        return
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError:
+        pass  # a place that cannot be written: whoever reads is told why it cannot be read either
+    finally:
+        connection.close()
 
 
 def _configure(read_only: bool) -> Callable[[Any, Any], None]:
@@ -140,7 +155,7 @@ def _create_once(path: Path) -> None:
     with filelock.FileLock(files / "creation.lock", timeout=BUSY_SECONDS):
         if path.exists():
             return
-        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)  # mode 0600
+        handle, name = tempfile.mkstemp(prefix=draft_prefix(path), suffix=".db", dir=path.parent)  # mode 0600
         os.close(handle)
         try:
             _fill(Path(name))
@@ -149,6 +164,11 @@ def _create_once(path: Path) -> None:
             for leftover in (name, name + "-journal", name + "-wal", name + "-shm"):
                 Path(leftover).unlink(missing_ok=True)
         _sync_folder(path.parent)
+
+
+def draft_prefix(path: Path) -> str:
+    """How the names of the temporary files begin from which a database is made."""
+    return f".new-{path.name}-"
 
 
 def _fill(path: Path) -> None:
@@ -242,20 +262,27 @@ def _upgrade_file(engine: sa.Engine, path: Path) -> None:
                 return
         copy = path.with_name(f"{path.name}.before-{schema.HEAD}")
         if not copy.exists():
-            copy.touch(0o600)
-            _back_up(path, copy)
+            back_up(path, copy)
         with engine.begin() as connection:
             schema.upgrade(connection)
     path.chmod(0o600)
 
 
-def _back_up(path: Path, copy: Path) -> None:
-    source, target = sqlite3.connect(path), sqlite3.connect(copy)
+def back_up(path: Path, copy: Path) -> None:
+    """Copy a database that may be in use; the copy has its name only when it is whole, and only its owner reads it."""
+    handle, name = tempfile.mkstemp(prefix=draft_prefix(path), suffix=".db", dir=path.parent)  # mode 0600
+    os.close(handle)
     try:
-        source.backup(target)
+        source, target = sqlite3.connect(path), sqlite3.connect(name)
+        try:
+            source.backup(target)
+        finally:
+            source.close()
+            target.close()
+        os.rename(name, copy)
     finally:
-        source.close()
-        target.close()
+        Path(name).unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 @contextmanager
@@ -276,6 +303,11 @@ def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessE
         return HeldError(server) if is_server(str(target)) else disk.full(database_path(str(target)))
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or isinstance(error, filelock.Timeout):
         return HeldError(f"{target} was locked by another process for {BUSY_SECONDS} seconds; run again")
+    if name in ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY"):
+        return StorageError(
+            f"a process was killed while it wrote {target}, and its half of a commit cannot be undone where nothing "
+            "can be written; copy the file together with those beside it to a place that you can write"
+        )
     if name == "SQLITE_NOTADB":
         return SpecError(f"{target} is no database file; it was left as it is")
     if name.startswith("SQLITE_CORRUPT") or isinstance(error, UnicodeDecodeError):

@@ -6,7 +6,6 @@ feeds a sampler.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.configuration import hyperparameters
 from harness.errors import SpecError
 from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
+from harness.results.mirrored import MARK, Mirrored, numbers, one_nan
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 
-MARK = "harness_trial"  # user attribute with our trial's number: what is there is not added again
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
@@ -48,7 +47,8 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
     with storage_errors(store.engine.url.set(password=None)), _storage(store.engine, check=ended is None) as storage:
         optuna_id = _optuna_study(storage, row)
         if ended is None:
-            there = _mirrored(storage.engine, optuna_id)
+            with storage.engine.connect() as connection:
+                there = set(numbers(connection, optuna_id).values())
             ended = [trial for trial in store.trials(study_id) if trial.finished and trial.number not in there]
         space = Space.of(row.spec)
         for trial in ended:
@@ -102,19 +102,6 @@ def _optuna_study(storage: RDBStorage, row: StudyRow) -> int:
             f"{[d.name for d in storage.get_study_directions(found)]}; use --set study=NEW-NAME"
         )
     return found
-
-
-def _mirrored(engine: sa.Engine, optuna_id: int) -> set[int]:
-    """Numbers of our trials that are there: one query, where Optuna's own way reads every trial."""
-    trials = sa.table("trials", sa.column("trial_id"), sa.column("study_id"))
-    attributes = sa.table("trial_user_attributes", sa.column("trial_id"), sa.column("key"), sa.column("value_json"))
-    query = (
-        sa.select(attributes.c.value_json)
-        .join(trials, trials.c.trial_id == attributes.c.trial_id)
-        .where(trials.c.study_id == optuna_id, attributes.c.key == MARK)
-    )
-    with engine.connect() as connection:
-        return {int(json.loads(value)) for value in connection.scalars(query)}
 
 
 # --- one trial --------------------------------------------------------------------------------------
@@ -179,17 +166,13 @@ def frozen(trial: TrialRow, space: Space, epoch_values: Mapping[int, float], obj
     config = trial.config.as_dict()
     distributions = {name: space.distribution(name, config[name]) for name in space.names}
     known = {name: found for name, found in distributions.items() if found is not None}
-    state = STATES[trial.state]
-    values = [value for value in trial.objective_values if value is not None and math.isfinite(value)]
-    if len(values) != objectives:
-        values = []
-        state = TrialState.FAIL if state is TrialState.COMPLETE else state
+    state, values = _state_and_values(trial, objectives)
     return FrozenTrial(
         number=-1,
         trial_id=-1,
         state=state,
         value=None,
-        values=values if values and state is not TrialState.FAIL else None,
+        values=values or None,
         datetime_start=_local(trial.started_at or trial.created_at),
         datetime_complete=_local(trial.ended_at or trial.created_at),
         params={name: config[name] for name in known},
@@ -197,6 +180,23 @@ def frozen(trial: TrialRow, space: Space, epoch_values: Mapping[int, float], obj
         user_attrs=_attributes(trial, {name: config[name] for name in space.names if name not in known}),
         system_attrs={},
         intermediate_values=dict(epoch_values),
+    )
+
+
+def _state_and_values(trial: TrialRow, objectives: int) -> tuple[TrialState, list[float]]:
+    """Optuna takes all objective values or none, and no complete trial without."""
+    state = STATES[trial.state]
+    values = [value for value in trial.objective_values if value is not None and math.isfinite(value)]
+    if len(values) != objectives or state is TrialState.FAIL:
+        return (TrialState.FAIL if state is TrialState.COMPLETE else state), []
+    return state, values
+
+
+def expected(trial: TrialRow, epoch_values: Mapping[int, float], objectives: int) -> Mirrored:
+    """What Optuna's tables should say of a finished trial."""
+    state, values = _state_and_values(trial, objectives)
+    return Mirrored(
+        state.name, tuple(values), tuple((epoch, one_nan(value)) for epoch, value in sorted(epoch_values.items()))
     )
 
 

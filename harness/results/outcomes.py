@@ -52,12 +52,7 @@ def conclude(
     connection: sa.Connection, trial_id: int, outcome: TrialOutcome, objectives: Sequence[Objective]
 ) -> dict[str, Any]:
     """The columns of harness_trial that follow from its epochs and its outcome."""
-    best = best_epoch(connection, trial_id, objectives)
-    losses = epoch_values(connection, trial_id, "validation", "loss")
-    best_loss = Objective("loss").best_epoch(losses)
-    values: list[float | None] = []
-    if outcome.state != "failed":  # a failed trial is never best, whatever its early epochs said
-        values = [objective_value(connection, trial_id, objective, best, outcome.seconds) for objective in objectives]
+    best, best_loss, values = best_and_values(connection, trial_id, outcome.state, objectives, outcome.seconds)
     verdict = verdict_of(connection, trial_id, best_loss, outcome)
     return {
         "best_epoch": best,
@@ -66,6 +61,22 @@ def conclude(
         "objective_values": values,
         **({} if verdict is None else _verdict_columns(verdict)),
     }
+
+
+def best_and_values(
+    connection: sa.Connection,
+    trial_id: int,
+    state: str,
+    objectives: Sequence[Objective],
+    seconds: Mapping[str, float],
+) -> tuple[int | None, int | None, list[float | None]]:
+    """Best epoch by the objective and by the loss, and the value of every objective, from the stored epochs."""
+    best = best_epoch(connection, trial_id, objectives)
+    losses = epoch_values(connection, trial_id, "validation", "loss")
+    values: list[float | None] = []
+    if state != "failed":  # a failed trial is never best, whatever its early epochs said
+        values = [objective_value(connection, trial_id, objective, best, seconds) for objective in objectives]
+    return best, Objective("loss").best_epoch(losses), values
 
 
 def _verdict_columns(verdict: Verdict) -> dict[str, Any]:

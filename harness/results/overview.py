@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from harness.configuration import Objective
 from harness.ranking import Plan, Run, plan_of, standing
-from harness.results.ownership import Owner
+from harness.results.session_writes import living_holders
 from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 
 
@@ -73,7 +73,7 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
         failures={end.reason: end.number for end in ends if end.reason is not None},
         running=_running(connection, row["id"]),
         best=_best(connection, row["id"], objective, plan_of(row["spec"] or {})),
-        holder=_holder(connection, row["id"]),
+        holder=next(iter(living_holders(connection, row["id"])), None),
         seconds=float(spent or 0.0),
         mean_trial_seconds=None if mean is None else float(mean),
         incidents=_incidents(connection, row["id"]),
@@ -134,12 +134,3 @@ def _best(connection: sa.Connection, study_id: int, objective: Objective, plan: 
         "best_epoch": best_epoch,
         "verdict": verdict,
     }
-
-
-def _holder(connection: sa.Connection, study_id: int) -> str | None:
-    query = sa.select(session).where(session.c.study_id == study_id, session.c.exit_state.is_(None))
-    for row in connection.execute(query).mappings():
-        owner = Owner(row["pid"], row["boot_id"], row["process_started"], row["host"])
-        if owner.lives():
-            return f"process {owner.pid} on {owner.host} since {row['started_at']}"
-    return None

@@ -77,3 +77,11 @@ def lock_on_server(engine: sa.Engine, study_id: int) -> sa.Connection | None:
         return connection
     connection.close()
     return None
+
+
+def held_on_server(connection: sa.Connection, study_id: int) -> bool:
+    """Whether some session of the server has the study's lock; never on SQLite, which has none."""
+    if connection.dialect.name == "sqlite":
+        return False
+    query = sa.text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) + objid = :key")
+    return connection.scalar(query, {"key": LOCK_KEY + study_id}) is not None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from harness.errors import HeldError
 from harness.records import Incident
 from harness.results.columns import utc_now
-from harness.results.ownership import Owner
+from harness.results.ownership import Owner, held_on_server
 from harness.results.study_writes import key_of
 from harness.results.tables import session, trial
 from harness.results.trial_writes import insert_incident, move
@@ -42,19 +42,7 @@ def take(connection: sa.Connection, study_id: int, elsewhere: bool, locked: bool
     Raises:
         HeldError: another live process holds it: its id, machine and start.
     """
-    open_sessions = sa.select(session).where(session.c.study_id == study_id, session.c.exit_state.is_(None))
-    for row in connection.execute(open_sessions).mappings().all():
-        owner = Owner(row["pid"], row["boot_id"], row["process_started"], row["host"])
-        if elsewhere or (not locked and owner.lives()):
-            raise HeldError(
-                f"the study is held by process {owner.pid} on {owner.host} since {row['started_at']}; "
-                "wait for it, or stop it with Ctrl-C there"
-            )
-        vanished = {"exit_state": "vanished", "ended_at": utc_now()}
-        connection.execute(sa.update(session).where(session.c.id == row["id"]).values(**vanished))
-    if elsewhere:
-        raise HeldError("the study is held by another process; wait for it")
-    _release_running(connection, study_id)
+    release(connection, study_id, elsewhere, locked)
     me = Owner.me()
     added = connection.execute(
         sa.insert(session).values(
@@ -68,6 +56,45 @@ def take(connection: sa.Connection, study_id: int, elsewhere: bool, locked: bool
         )
     )
     return Session(key_of(added))
+
+
+def release(connection: sa.Connection, study_id: int, elsewhere: bool, locked: bool) -> None:
+    """Take a study from holders that are gone: their sessions have vanished, their trials wait again.
+
+    Raises:
+        HeldError: as for `take`, which takes the same arguments.
+    """
+    for key, owner, since in open_sessions(connection, study_id):
+        if elsewhere or (not locked and owner.lives()):
+            raise HeldError(
+                f"the study is held by process {owner.pid} on {owner.host} since {since}; "
+                "wait for it, or stop it with Ctrl-C there"
+            )
+        vanished = {"exit_state": "vanished", "ended_at": utc_now()}
+        connection.execute(sa.update(session).where(session.c.id == key).values(**vanished))
+    if elsewhere:
+        raise HeldError("the study is held by another process; wait for it")
+    _release_running(connection, study_id)
+
+
+def open_sessions(connection: sa.Connection, study_id: int) -> list[tuple[int, Owner, str]]:
+    """Id, process and start (UTC) of every session of a study that has not written down its end."""
+    query = sa.select(session).where(session.c.study_id == study_id, session.c.exit_state.is_(None))
+    return [
+        (row["id"], Owner(row["pid"], row["boot_id"], row["process_started"], row["host"]), row["started_at"])
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def living_holders(connection: sa.Connection, study_id: int) -> list[str]:
+    """Who runs a study now: one process at most, unless something is wrong."""
+    if held_on_server(connection, study_id):
+        return ["a process that has the server's lock"]
+    return [
+        f"process {owner.pid} on {owner.host} since {since}"
+        for _, owner, since in open_sessions(connection, study_id)
+        if owner.lives()
+    ]
 
 
 def _release_running(connection: sa.Connection, study_id: int) -> None:
