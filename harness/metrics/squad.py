@@ -58,9 +58,11 @@ def score(
     if null_probabilities is not None:
         sure = {key: float(null_probabilities[key]) for key in null_probabilities}
         refused = given & np.array([sure.get(key, 0.0) > threshold for key in ids])
+        answerable = dict(zip(ids, has.tolist(), strict=True))
         for name, scores in (("exact", exact), ("f1", f1)):
-            found = _best_threshold(dict(zip(ids, scores, strict=True)), predictions, dict(zip(ids, has)), sure)
-            best |= {f"best_{name}": found[0], f"best_{name}_thresh": found[1]}
+            of_question = dict(zip(ids, scores.tolist(), strict=True))
+            highest, at = _best_threshold(of_question, predictions, answerable, sure)
+            best |= {f"best_{name}": highest, f"best_{name}_thresh": at}
         exact, f1 = np.where(refused, ~has, exact), np.where(refused, ~has, f1)
     whole = {"exact_match": _points(exact), "f1": _points(f1), "total": len(ids)}
     counts = {"missing": int((~given).sum()), "unknown": sum(key not in references for key in predictions)}
@@ -114,7 +116,7 @@ def _check(
     if null_probabilities is None:
         return
     if not v2:
-        raise DataError("null probabilities belong to data with unanswerable questions; here every question has an answer")
+        raise DataError("null probabilities belong to data with unanswerable questions; all of these have an answer")
     for key in predictions:
         if key in references and key not in null_probabilities:
             raise DataError(f"question {key!r} has a prediction, but no null probability")
