@@ -46,6 +46,16 @@ def test_a_damaged_entry_is_removed_and_named(tmp_path, damage):
     assert not path.exists()
 
 
+def test_a_damaged_entry_that_cannot_be_removed_is_none_and_its_values_stay_in_memory(tmp_path):
+    (tmp_path / "key.safetensors" / "in the way").mkdir(parents=True)  # root, too, is refused to unlink a folder
+    cache = Cache(tmp_path, MEGABYTE)
+    assert cache.load("key") is None
+    assert cache.damaged == ["key"]
+    assert torch.equal(cache.save("key", values(1), 1.0).values, values(1))
+    assert (tmp_path / "key.safetensors").is_dir()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".key")]
+
+
 def test_the_least_recently_used_entry_makes_room(tmp_path):
     cache = Cache(tmp_path, 350_000)
     for age, key in enumerate(("old", "middle", "young")):
