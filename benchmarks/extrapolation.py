@@ -14,6 +14,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+TOLERANCE = 0.05  # by which an extrapolation may miss a whole run
+
+
+def error(check: Mapping[str, Any]) -> float:
+    """By which share of the whole run an extrapolation that was checked is off."""
+    return float(check["expected"] / check["whole"] - 1)
+
 
 def part_of(slices: Mapping[str, Any], shape: Sequence[Any]) -> Mapping[str, Any]:
     """The slice of a shape."""

@@ -320,6 +320,17 @@ def test_an_extrapolation_beyond_five_per_cent_is_seen() -> None:
     assert not within_tolerance({"validation": [RECORD["validation"][0] | {"expected": 9.4}]})
 
 
+def test_pages_name_beside_the_figures_which_side_was_off_by_more_than_is_allowed() -> None:
+    check = RECORD["validation"][0]
+    others = [check | {"expected": 10.58}, check | {"expected": 9.3}, check | {"side": "B2", "expected": 10.4}]
+    record = RECORD | {"validation": [check, *others]}
+    said = "off by more than 5%: B1 by -7.0% at most. "
+    for shown, before in ((table.short(record), "- **full**"), (table.page(record), "## Utilisation")):
+        assert table.times(record) in shown.partition(said)[0]
+        assert said in shown.partition(before)[0]
+    assert "off by more than" not in table.page(RECORD) + table.short(RECORD)
+
+
 def test_quality_tells_its_verdict_with_margin_and_seeds() -> None:
     test = tost([0.90, 0.92, 0.91], [0.93, 0.90, 0.91], 0.005)._asdict()
     trials = [{"accuracy": 0.91}, {"accuracy": 0.93}]
