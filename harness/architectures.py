@@ -5,7 +5,7 @@ A new architecture is one row here. Loading and freezing models is `encoder.py`'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import SpecError
@@ -24,6 +24,7 @@ class Architecture:
         pooler: prefixes of what was pretrained to sum up a text.
         head: prefixes of new parameters below the last linear layer.
         classifier: prefix of the last linear layer.
+        spans: prefix of the linear layer of its question answering.
         dropouts: settings that `dropout` replaces, all of them.
         layer_count: setting with the number of numbered layers; ALBERT's shared layers are counted by group.
         mlp_matrices: weight matrices of width x intermediate size in one layer's feed-forward part.
@@ -39,6 +40,7 @@ class Architecture:
     layers: str
     classifier: str
     dropouts: tuple[str, ...]
+    spans: str = "qa_outputs."
     top: tuple[str, ...] = ()
     bottom: tuple[str, ...] = ()
     pooler: tuple[str, ...] = ()
@@ -70,7 +72,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="distilbert.transformer.layer.",
         head=("pre_classifier.",),
         classifier="classifier.",
-        dropouts=("dropout", "attention_dropout", "seq_classif_dropout"),
+        dropouts=("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout"),
         last_dropout="dropout",
     ),
     "roberta": Architecture(
@@ -122,6 +124,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         top=("model.final_norm.",),
         head=("head.",),
         classifier="classifier.",
+        spans="classifier.",
         dropouts=("embedding_dropout", "mlp_dropout", "attention_dropout", "classifier_dropout"),
         mlp_matrices=3,
         plain_mask=False,  # local and global layers need different masks
@@ -152,13 +155,23 @@ def max_positions(config: Any) -> int:
     return int(config.max_position_embeddings) - architecture_of(config).reserved_positions
 
 
-def describe(name: str, config: Any) -> ParameterInfo:
+def with_span_head(row: Architecture) -> Architecture:
+    """The architecture with the head of question answering: two numbers for every token, from one linear layer."""
+    return replace(row, pooler=(), head=row.head if row.spans == row.classifier else (), classifier=row.spans)
+
+
+def describe(name: str, config: Any, row: Architecture | None = None) -> ParameterInfo:
     """Part and layer of one parameter.
+
+    Args:
+        name: of the parameter.
+        config: of its model.
+        row: of the model with its head; None takes that of a classification.
 
     Raises:
         SpecError: for a parameter that the architecture's row does not place.
     """
-    row = architecture_of(config)
+    row = row or architecture_of(config)
     if name.startswith(row.layers):
         return ParameterInfo(name, "layer", int(name[len(row.layers) :].split(".", 1)[0]))
     if name.startswith(row.bottom):

@@ -13,6 +13,7 @@ import transformers
 
 import harness.data as rows
 from harness.architectures import max_positions
+from harness.configuration import TrialConfig
 from harness.hub import locate
 from harness.jobs import AuditCounts, AuditJob, TokenLengths, Truncation
 from harness.preparation import check_tokenizer, read_config, summarise
@@ -72,7 +73,10 @@ def count_tokens(name: str, path: str, config: object, splits: rows.Splits, task
     """Split -> tokens of each example, shape (examples,), special tokens included."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     check_tokenizer(name, tokenizer, config)
-    return {split: task.encode(part, tokenizer, UNCUT).lengths for split, part in splits.parts().items()}
+    return {
+        split: task.encode(part, tokenizer, TrialConfig(max_length=UNCUT)).lengths
+        for split, part in splits.parts().items()
+    }
 
 
 def describe(model: str, split: str, tokens: IntArray, max_lengths: tuple[int, ...]) -> TokenLengths:

@@ -25,7 +25,7 @@ from harness.errors import StorageError
 from harness.records import Incident
 from harness.snapshots import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 GENERATIONS = 2
 MANIFEST = "manifest.json"
 _FOLDER = "checkpoints"

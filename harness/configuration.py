@@ -39,6 +39,7 @@ class Hyperparameter:
         minimum, maximum: allowed range, inclusive unless `exclusive`.
         choices: allowed words, when it is a word from a closed list.
         usual: what is common, for the message that refuses another value.
+        tasks: the tasks that read it; empty for all.
     """
 
     doc: str
@@ -48,6 +49,7 @@ class Hyperparameter:
     exclusive_minimum: bool = False
     choices: tuple[str, ...] = ()
     usual: str = ""
+    tasks: tuple[str, ...] = ()
 
 
 def _parameter(default: Any, doc: str, **manners: Any) -> Any:
@@ -144,7 +146,11 @@ class TrialConfig:
         usual="1.0 is usual; null does not clip",
     )
     class_weights: str = _parameter(
-        "none", "balanced weighs the loss by inverse class frequency", searchable=True, choices=("none", "balanced")
+        "none",
+        "balanced weighs the loss by inverse class frequency",
+        searchable=True,
+        choices=("none", "balanced"),
+        tasks=("sequence-classification",),
     )
     early_stopping: EarlyStopping | None = _parameter(
         None, "{metric, patience}: stop when the metric has not improved for so many epochs"
@@ -154,6 +160,23 @@ class TrialConfig:
         "eval runs the frozen part without dropout; dropout is what requires_grad=False alone gives",
         searchable=False,
         choices=("eval", "dropout"),
+    )
+    stride: int | None = _parameter(
+        None,
+        "tokens of a long context that neighbouring windows share; null takes a third of max_length",
+        minimum=0,
+        maximum=65_536,
+        usual="128 is usual for a max_length of 384",
+        tasks=("question-answering",),
+    )
+    max_answer_length: int = _parameter(
+        30,
+        "tokens of an answer at most",
+        searchable=False,
+        minimum=1,
+        maximum=131_072,
+        usual="30 is usual",
+        tasks=("question-answering",),
     )
 
     def as_dict(self) -> dict[str, Any]:
@@ -171,8 +194,15 @@ class TrialConfig:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the configuration: equal text, equal trial."""
-        return fingerprint(self.as_dict())
+        """Identity of the configuration: equal text, equal trial.
+
+        A field of one task alone is left out at its default, so that it changes no configuration of the others.
+        """
+        values = self.as_dict()
+        for name, (declared, manners) in hyperparameters().items():
+            if manners.tasks and name not in _SINCE_THE_FIRST and values[name] == declared.default:
+                del values[name]
+        return fingerprint(values)
 
     @property
     def effective_batch_size(self) -> int:
@@ -183,6 +213,9 @@ class TrialConfig:
 def hyperparameters() -> dict[str, tuple[dataclasses.Field[Any], Hyperparameter]]:
     """Name -> (dataclass field, manners) of every hyperparameter, in order of declaration."""
     return {f.name: (f, f.metadata["hyperparameter"]) for f in dataclasses.fields(TrialConfig)}
+
+
+_SINCE_THE_FIRST = ("class_weights",)  # fields of one task that always counted
 
 
 # --- the objective ----------------------------------------------------------------------------

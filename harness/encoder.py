@@ -19,7 +19,7 @@ from torch import nn
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
 from harness.freezing import cut, frozen
-from harness.stages import Suffix, capture, first_token_model
+from harness.stages import Suffix, capture, first_token_model, logits_of
 from harness.tasks.base import IntArray
 from harness.used_rows import UsedRows, can_be_cut
 
@@ -49,27 +49,30 @@ class Encoder:
         layers: layers that can be frozen one by one.
         notes: what the record should say about the loading.
         exact: run the whole model as transformers does, also where a part of the last layer is not read.
+        pooled: whether there is one vector for each text from the end of the layers on, and not one for each token.
 
     Args:
         model: as a task loads it.
         device: where it runs.
-        first_token: whether the task's head reads the first token alone.
+        pooled: whether the task's head reads the first token's states alone.
+        row: the architecture with the task's head; None takes that of a classification.
     """
 
-    def __init__(self, model: Any, device: torch.device, first_token: bool = False) -> None:
+    def __init__(self, model: Any, device: torch.device, pooled: bool = False, row: Architecture | None = None) -> None:
         self._pretrained = model.eval()
         self.model = copy.deepcopy(model).to(device)
         self.device = device
         self.config = model.config
-        self.row: Architecture = architecture_of(model.config)
+        self.pooled = pooled
+        self.row: Architecture = row or architecture_of(model.config)
         self.layers = layer_count(model.config)
         self.fresh: frozenset[str] = model.fresh_parameters
-        self.parameters = tuple(describe(name, self.config) for name, _ in self.model.named_parameters())
+        self.parameters = tuple(describe(name, self.config, self.row) for name, _ in self.model.named_parameters())
         self.weights_hash = weights_hash(model.state_dict(), self.fresh)
         self.notes = self._notes()
         self._stages = self._find_stages()
         self._suffixes: dict[tuple[int, bool], Suffix] = {}
-        self._short = first_token_model(self.model, self.row) if first_token else None
+        self._short = first_token_model(self.model, self.row) if pooled else None
         self.exact = False
         self._used_rows: UsedRows | None = None
 
@@ -144,20 +147,19 @@ class Encoder:
                 module.eval()
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits of a batch, shape (batch, labels), in the dtype of the forward pass."""
+        """Logits of a batch, in the dtype of the forward pass: (batch, labels), or (batch, sequence, 2) of spans."""
         model = self._in_use()
         if batch.hidden is not None:
             key = (batch.cut, self.exact)
             if key not in self._suffixes:
-                self._suffixes[key] = Suffix(model, self.row, batch.cut)
+                self._suffixes[key] = Suffix(model, self.row, batch.cut, self.pooled)
             return self._suffixes[key].logits(batch.hidden, self._mask(batch))
         assert batch.input_ids is not None
         ids = batch.input_ids if self._used_rows is None else self._used_rows.places(batch.input_ids)
         arguments = {"input_ids": ids, "attention_mask": self._mask(batch)}
         if batch.token_type_ids is not None:
             arguments["token_type_ids"] = batch.token_type_ids
-        logits: torch.Tensor = model(**arguments).logits
-        return logits
+        return logits_of(model(**arguments))
 
     def _in_use(self) -> Any:
         if self.exact or self._short is None:
@@ -172,7 +174,11 @@ class Encoder:
         layers taken out is cut above all of them or not at all.
         """
         found = cut(self.parameters, frozen(self.parameters, freeze, epoch, epochs, self.layers), self.layers)
-        if found is None or getattr(self.config, "classifier_pooling", "cls") != "cls":
+        if found is None:
+            return None
+        if not self.pooled:
+            return min(found, self.layers) if self.row.sliceable or found >= self.layers else None
+        if getattr(self.config, "classifier_pooling", "cls") != "cls":
             return None
         fresh = {p.part for p in self.parameters if p.name in self.fresh}
         if found > self.layers and (not self.row.last_dropout or fresh & {"pooler", "head"}):
@@ -181,7 +187,11 @@ class Encoder:
 
     def states(self, batch: Batch, cuts: Sequence[int]) -> dict[int, torch.Tensor]:
         """What flows through some cuts for a batch of tokens, in the shapes of `Batch.hidden`."""
-        return capture(self._in_use(), self.row, cuts, lambda: self.forward(batch))
+        return capture(self._in_use(), self.row, cuts, lambda: self.forward(batch), self.pooled)
+
+    def is_vector(self, cut: int) -> bool:
+        """Whether the states at a cut are one vector for each text, and not one for each token."""
+        return self.pooled and cut >= self.layers
 
     def top(self) -> tuple[nn.Module, nn.Linear]:
         """The dropout and the linear layer above the highest cut, for an architecture that has that cut."""

@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from harness.batches import Table, TokenTable
+from harness.configuration import TrialConfig
 from harness.devices import autocast
 from harness.encoder import Encoder
 from harness.metrics import evaluate
 from harness.records import MetricValue
-from harness.tasks.base import Examples, Features, IntArray, Task
-
-Logits = npt.NDArray[np.float32]
+from harness.tasks.base import Examples, Features, IntArray, Logits, Task, Values
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Split:
 
 
 def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
-    """Logits of every feature in eval mode, shape (features, ...), float32.
+    """Logits of every feature in eval mode, shape (features, ...), float32; -inf where there is no token.
 
     The batches are sorted by length and depend on the split and `places` alone, so equal weights give
     equal bits.
@@ -58,11 +56,19 @@ def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
             with autocast(encoder.device, dtype):
                 logits = encoder.forward(batch).float()
             if found is None:
-                found = logits.new_empty((len(table), *logits.shape[1:]))
-            found[batch.rows] = logits
+                found = logits.new_full((len(table), *logits.shape[1:]), -math.inf)
+            if encoder.pooled:
+                found[batch.rows] = logits
+            else:  # the longest batch came first
+                found[batch.rows, : logits.shape[1]] = without_padding(logits, batch.attention_mask)
     if found is None:
         return np.zeros((0, int(encoder.config.num_labels)), dtype=np.float32)
     return found.cpu().numpy()
+
+
+def without_padding(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Logits of tokens, (batch, sequence, ...), with -inf where there is no token: padding is no answer."""
+    return logits if mask is None else logits.masked_fill(~mask[:, :, None], -math.inf)
 
 
 def mean_loss(task: Task, logits: Logits, labels: IntArray) -> float:
@@ -71,20 +77,27 @@ def mean_loss(task: Task, logits: Logits, labels: IntArray) -> float:
 
 
 def measure(
-    task: Task, split: Split, logits: Logits, name: str, positive: int | None, groups: bool = False
+    task: Task,
+    split: Split,
+    logits: Logits,
+    config: TrialConfig,
+    name: str,
+    positive: int | None,
+    groups: bool = False,
 ) -> tuple[MetricValue, ...]:
     """Loss and all metrics of the task's output, overall and, if asked, per group.
 
     A metric that is not defined on these rows (NaN, such as MCC of a single class) is left out; the
     loss is always there, finite or not.
     """
-    predictions = np.asarray(task.decode(logits, split.features, split.examples))
+    predictions = task.decode(logits, split.features, split.examples, config)
+    references = task.references(split.examples)
     found = []
     for group, examples, features in _parts(split, groups):
         values = evaluate(
             task.output,
-            predictions[examples],
-            split.examples.labels[examples],
+            _picked(predictions, examples),
+            _picked(references, examples),
             positive=positive,
             num_labels=len(split.examples.label_names),
         )
@@ -104,10 +117,5 @@ def _parts(split: Split, groups: bool) -> Iterator[tuple[str, IntArray, IntArray
             yield group, np.flatnonzero(of_group), np.flatnonzero(of_group[split.features.example])
 
 
-def gold_margins(logits: Logits, labels: IntArray) -> Logits:
-    """Gold logit minus the best other one, shape (rows,); NaN where the logits are."""
-    rows = np.arange(len(logits))
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    margins: Logits = (logits[rows, labels] - others.max(axis=1)).astype(np.float32)
-    return margins
+def _picked(values: Values, index: IntArray) -> Values:
+    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index.tolist()]

@@ -20,11 +20,11 @@ from torch.nn import functional
 from harness.batches import Table
 from harness.devices import autocast, seed_dropout
 from harness.errors import TrialFailure
-from harness.evaluation import Logits
 from harness.optimization import BETAS, EPSILON
 from harness.profiling import Load, MemoryPeak, Stopwatch
 from harness.records import EpochRecord, Progress, SpeedWindow
 from harness.streams import derive
+from harness.tasks.base import Logits
 from harness.training import early_stop, epoch_record, keep_best, learning_rate
 from harness.training_plan import Plan, Running, State, finished
 

@@ -52,9 +52,9 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
     loaded = time.perf_counter()
     seconds["load"] += loaded - began
     source = f"{splits.fingerprint}/{job.fold}"
-    all_rows = warm.encoded(task, model.path, job.config.max_length, "train", splits.train, source)
+    all_rows = warm.encoded(task, model.path, job.config, "train", splits.train, source)
     train = first_rows(all_rows, job.config.train)
-    validation = warm.encoded(task, model.path, job.config.max_length, "validation", splits.validation, source)
+    validation = warm.encoded(task, model.path, job.config, "validation", splits.validation, source)
     probe = probe_rows(train, len(splits.validation), job.data_seed)
     seconds["tokenise"] += time.perf_counter() - loaded
     identity = {
@@ -78,7 +78,7 @@ def take_shared(
     recipe = Recipe(encoder, resolve_dtype(config.dtype, encoder.device), places)
     rows = Rows(loaded.train.features, loaded.probe.features, loaded.validation.features)
     shared = yield from share(sharing, warm.cache(sharing), recipe, config, rows, job.seed)
-    vectors = bool(shared.cuts) and min(shared.cuts.values()) >= encoder.layers and len(shared.cuts) == config.epochs
+    vectors = len(shared.cuts) == config.epochs and all(encoder.is_vector(cut) for cut in shared.cuts.values())
     torch.set_num_threads(threads_for(layer_shape(encoder.config).width, vectors, warm.threads))
     return shared
 

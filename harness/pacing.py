@@ -77,7 +77,7 @@ def _pace_of(kind: Kind, measured: Sequence[Measured], peak: int | None = None) 
 
 def starts_from_vectors(kind: Kind, loaded: Loaded) -> bool:
     """Whether a step starts from one vector for each row, above the layers."""
-    return kind.cut is not None and kind.cut >= loaded.encoder.layers
+    return kind.cut is not None and loaded.encoder.is_vector(kind.cut)
 
 
 def _flops(kind: Kind, loaded: Loaded) -> float:

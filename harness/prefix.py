@@ -36,22 +36,21 @@ class StateTable:
     Args:
         features: as encoded.
         cut: see `freezing.cut`.
-        layers: of the model; from that cut on there is one vector for each feature.
-        states: of each feature, (tokens, width), or (width,) from cut `layers` on.
+        vectors: whether there is one vector for each feature there (`Encoder.is_vector`).
+        states: of each feature, (tokens, width), or (width,) where there is one vector.
         device: where batches are wanted.
     """
 
     def __init__(
-        self, features: Features, cut: int, layers: int, states: Sequence[torch.Tensor], device: torch.device
+        self, features: Features, cut: int, vectors: bool, states: Sequence[torch.Tensor], device: torch.device
     ) -> None:
         self.device = device
         self.cut = cut
-        self._layers = layers
         self.lengths = features.lengths
         self.labels = torch.from_numpy(features.labels).to(device)
         self._lengths = torch.from_numpy(self.lengths).to(device)
-        self._states = list(states) if cut < layers else []
-        self._vectors = torch.stack(list(states)).to(device) if cut >= layers else None
+        self._states = [] if vectors else list(states)
+        self._vectors = torch.stack(list(states)).to(device) if vectors else None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -74,7 +73,8 @@ class StateTable:
     def subset(self, features: Features, rows: Sequence[int]) -> StateTable:
         """The table of other features with the content of `rows`."""
         source = self._states if self._vectors is None else self._vectors
-        return StateTable(features, self.cut, self._layers, [source[row] for row in rows], self.device)
+        vectors = self._vectors is not None
+        return StateTable(features, self.cut, vectors, [source[row] for row in rows], self.device)
 
     def by_length(self, places: int) -> Iterator[IntArray]:
         """All rows in batches of at most `places` places, as `TokenTable.by_length`."""
@@ -108,6 +108,7 @@ class Recipe:
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "places": self.places,
+            "pooled": self.encoder.pooled,
         }
         digest = hashlib.sha256(canonical_json(said).encode())
         for row in rows:
@@ -209,7 +210,9 @@ def fill(
                     states[cut][row] = state
         done += sum(len(rows_of[digest]) for digest in group.digests)
         yield Progress(0, done, len(features))
-    filled.tables = {cut: StateTable(features, cut, encoder.layers, states[cut], encoder.device) for cut in wanted}
+    filled.tables = {
+        cut: StateTable(features, cut, encoder.is_vector(cut), states[cut], encoder.device) for cut in wanted
+    }
     return filled
 
 

@@ -52,7 +52,7 @@ def prepare(job: PrepareJob) -> Prepared:
         splits=summarise(splits),
         warnings=splits.warnings,
         models=models,
-        examples={name: list_examples(part, job.with_texts) for name, part in splits.parts().items()},
+        examples={name: list_examples(task, part, job.with_texts) for name, part in splits.parts().items()},
         environment=environment.capture(device_facts()),
         data_revision=splits.revision,
     )
@@ -97,11 +97,11 @@ def summarise_split(examples: Examples) -> SplitSummary:
     return SplitSummary(rows=len(examples), dropped=dict(examples.dropped), labels=counts)
 
 
-def list_examples(examples: Examples, with_texts: bool) -> list[tuple[int, str, str, str | None]]:
-    """(row in the source, label name, group, text or None) of each example; of a pair both texts, a line each."""
+def list_examples(task: Task, examples: Examples, with_texts: bool) -> list[tuple[int, str, str, str | None]]:
+    """(row in the source, answer, group, text or None) of each example; of a pair both texts, a line each."""
     listed = []
     for i, row in enumerate(examples.rows.tolist()):
-        label = examples.label_names[int(examples.labels[i])] if examples.label_names else ""
+        label = task.answer(examples, i)
         text = examples.texts[i] if examples.pairs is None else f"{examples.texts[i]}\n{examples.pairs[i]}"
         listed.append((row, label, examples.groups[i] if examples.groups else "", text if with_texts else None))
     return listed

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import transformers
 
-from harness.architectures import architecture_of, describe
+from harness.architectures import Architecture, architecture_of, describe
 from harness.errors import SpecError, UsageError
 from harness.freezing import ParameterInfo
 
@@ -24,6 +24,7 @@ def load_pretrained(
     path: str,
     *,
     dropout: float | None,
+    place_head: Callable[[Architecture], Architecture] = lambda row: row,
     **settings: Any,
 ) -> Any:
     """A model of `auto_class`, float32 whatever the file holds, without code from the model's author.
@@ -32,6 +33,7 @@ def load_pretrained(
         auto_class: such as transformers.AutoModelForSequenceClassification.
         path: folder with the files, as `hub.locate` gives it.
         dropout: replaces every dropout setting; None keeps the model's own.
+        place_head: gives the architecture the head that `auto_class` puts on top.
         settings: further fields of the model's configuration, such as num_labels.
 
     Returns:
@@ -43,7 +45,7 @@ def load_pretrained(
     """
     _refuse_pickles()
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
-    row = architecture_of(config)
+    row = place_head(architecture_of(config))
     if dropout is not None:
         for field in row.dropouts:
             setattr(config, field, dropout)
@@ -58,7 +60,7 @@ def load_pretrained(
         output_loading_info=True,
     )
     fresh = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
-    _refuse_holes(path, [describe(name, config) for name in sorted(fresh)])
+    _refuse_holes(path, [describe(name, config, row) for name in sorted(fresh)])
     model.fresh_parameters = frozenset(fresh)
     return model
 

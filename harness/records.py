@@ -56,9 +56,10 @@ class EpochRecord:
         windows: steady training windows, first steps left out.
         flops: floating-point operations of the epoch's training passes, real tokens; None if unknown.
         load: other processes' share of the CPUs during the epoch, 0 to 1; None if unknown.
-        logits: validation logits, shape (examples, labels), float32, in the order of the split.
-        margins: training rows' gold margins (gold logit minus best other), shape (rows,), from the
-            training pass, NaN where a row was not seen.
+        outputs: what the task keeps of the validation rows, by kind, float32, in the order of the split: logits of a
+            classification, shape (examples, labels).
+        margins: training features' gold margins (gold logit minus best other), shape (features,), from the
+            training pass, NaN where one was not seen.
     """
 
     epoch: int
@@ -74,7 +75,7 @@ class EpochRecord:
     peak_memory_bytes: int | None = None
     flops: float | None = None
     load: float | None = None
-    logits: npt.NDArray[np.float32] | None = None
+    outputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     margins: npt.NDArray[np.float32] | None = None
 
     @property

@@ -146,7 +146,7 @@ def rehearse(job: TrialJob, loaded: Loaded, cut: int | None, dtype: torch.dtype,
         threads: of this process.
     """
     encoder, config = loaded.encoder, job.config
-    vectors = cut is not None and cut >= encoder.layers
+    vectors = cut is not None and encoder.is_vector(cut)
     torch.set_num_threads(threads_for(layer_shape(encoder.config).width, vectors, threads))
     memory = MemoryPeak(encoder.device)
     began = clock()
@@ -215,8 +215,9 @@ def _with_states(split: Split, plan: Plan, cut: int, dtype: torch.dtype) -> Spli
     """A split with stand-ins for its states at a cut: views of one piece of noise."""
     encoder, lengths = plan.encoder, split.features.lengths
     noise = torch.randn((int(lengths.max()), layer_shape(encoder.config).width)).to(dtype)
-    views = [noise[0] if cut >= encoder.layers else noise[:n] for n in lengths.tolist()]
-    table = StateTable(split.features, cut, encoder.layers, views, encoder.device)
+    vectors = encoder.is_vector(cut)
+    views = [noise[0] if vectors else noise[:n] for n in lengths.tolist()]
+    table = StateTable(split.features, cut, vectors, views, encoder.device)
     return replace(split, states={cut: table})
 
 
@@ -254,7 +255,7 @@ def _token_seconds(plan: Plan, parts: list[Split], cut: int | None, vectors: boo
 
 def _metrics(plan: Plan) -> None:
     """The metrics of an evaluation, on logits that say nothing."""
-    labels = int(plan.encoder.config.num_labels)
     for name, split in (("probe", plan.probe), ("validation", plan.validation)):
-        logits = np.zeros((len(split.features), labels), dtype=np.float32)
-        measure(plan.task, split, logits, name, plan.positive, groups=name == "validation")
+        shape = plan.task.logits_shape(split.features, split.examples.label_names)
+        logits = np.zeros(shape, dtype=np.float32)
+        measure(plan.task, split, logits, plan.config, name, plan.positive, groups=name == "validation")

@@ -141,7 +141,7 @@ def _bytes(encoder: Encoder, cuts: Iterable[int], rows: Rows) -> int:
     lengths = [features.lengths for features in (rows.train, rows.validation)]
     tokens, count = sum(int(part.sum()) for part in lengths), sum(len(part) for part in lengths)
     width = layer_shape(encoder.config).width
-    return sum((tokens if cut < encoder.layers else count) * width * FLOAT_BYTES for cut in cuts)
+    return sum((count if encoder.is_vector(cut) else tokens) * width * FLOAT_BYTES for cut in cuts)
 
 
 def _subset(filled: Filled, rows: Rows) -> dict[int, StateTable]:

@@ -41,7 +41,7 @@ def capture(plan: Plan, state: State) -> Snapshot:
     if state.best is not None:
         tensors["best"] = state.best.tensors
     if running is not None:
-        tensors["running"] = {"logits": running.logits}
+        tensors["running"] = {"trace": running.trace}
     document = {
         "records": [_as_json(record) for record in state.records],
         "best_epoch": state.best.epoch if state.best else None,
@@ -68,7 +68,7 @@ def restore(plan: Plan, state: State, snapshot: Snapshot) -> None:
     if document["running"] is not None:
         entry = dict(document["running"])
         windows = tuple(SpeedWindow(*window) for window in entry.pop("windows"))
-        state.running = Running(logits=tensors["running"]["logits"].to(device), windows=windows, **entry)
+        state.running = Running(trace=tensors["running"]["trace"].to(device), windows=windows, **entry)
 
 
 def _parameters(state: State) -> list[tuple[str, torch.nn.Parameter]]:
@@ -100,16 +100,17 @@ def _running_as_json(running: Running) -> dict[str, Any]:
 
 
 def _as_json(record: EpochRecord) -> dict[str, Any]:
-    arrays = ("logits", "margins")
+    arrays = ("outputs", "margins")
     return {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in arrays}
 
 
 def _arrays(records: Sequence[EpochRecord]) -> Tensors:
     found = {}
     for record in records:
-        for kind, array in (("logits", record.logits), ("margins", record.margins)):
-            if array is not None:
-                found[f"{kind}|{record.epoch}"] = torch.from_numpy(array)
+        for kind, array in record.outputs.items():
+            found[f"outputs|{record.epoch}|{kind}"] = torch.from_numpy(array)
+        if record.margins is not None:
+            found[f"margins|{record.epoch}|"] = torch.from_numpy(record.margins)
     return found
 
 
@@ -117,7 +118,10 @@ def _record(entry: Mapping[str, Any], arrays: Mapping[str, torch.Tensor]) -> Epo
     values = dict(entry)
     values["metrics"] = tuple(MetricValue(*metric) for metric in values["metrics"])
     values["windows"] = tuple(SpeedWindow(*window) for window in values["windows"])
-    for kind in ("logits", "margins"):
-        tensor = arrays.get(f"{kind}|{entry['epoch']}")
-        values[kind] = None if tensor is None else tensor.numpy()
+    outputs = f"outputs|{entry['epoch']}|"
+    values["outputs"] = {
+        name.removeprefix(outputs): tensor.numpy() for name, tensor in arrays.items() if name.startswith(outputs)
+    }
+    margins = arrays.get(f"margins|{entry['epoch']}|")
+    values["margins"] = None if margins is None else margins.numpy()
     return EpochRecord(**values)

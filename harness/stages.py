@@ -83,10 +83,11 @@ def first_token_model(model: Any, row: Architecture) -> Any:
 class Suffix:
     """What lies above a cut. It shares every module with the whole model, so that training one trains the other."""
 
-    def __init__(self, model: Any, row: Architecture, cut: int) -> None:
+    def __init__(self, model: Any, row: Architecture, cut: int, pooled: bool = True) -> None:
         self._layers = layer_count(model.config)
         self._cut = cut
-        self._first_token = cut == self._layers
+        self._first_token = pooled and cut == self._layers
+        above_layers = cut == self._layers
         if cut > self._layers:
             modules = dict(model.named_modules())
             self._top = nn.Sequential(modules[row.last_dropout], modules[row.classifier.rstrip(".")])
@@ -97,22 +98,22 @@ class Suffix:
         self._model = model
         for prefix in row.embeddings:
             path = prefix.rstrip(".")
-            gone = self._first_token and prefix.startswith(f"{container}.")
+            gone = above_layers and prefix.startswith(f"{container}.")
             if _has(model, path) and not gone:
                 first = prefix == row.embeddings[0]
                 self._model = _replaced(self._model, path, embeddings if first else nn.Identity())
-        if self._first_token:
+        if above_layers:
             self._model = _replaced(self._model, container, encoder)
             return
         layers = row.layers.rstrip(".")
         self._model = _replaced(self._model, layers, model.get_submodule(layers)[cut:])
 
     def logits(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Logits of a batch, shape (batch, labels).
+        """Logits of a batch, (batch, labels), or (batch, sequence, 2) of spans.
 
         Args:
-            hidden: states at the cut: (batch, sequence, width) below the last layer's end, (batch, width) of the
-                first token at it, and (batch, width) of what is pooled above it.
+            hidden: states at the cut: (batch, sequence, width) below the last layer's end. At and above it, of a
+                pooled model (batch, width): of the first token, and of what is pooled; of others all tokens'.
             mask: attention mask as the model takes it, where `hidden` is a sequence.
         """
         if self._cut > self._layers:
@@ -121,10 +122,18 @@ class Suffix:
         states = hidden[:, None] if self._first_token else hidden
         for given in self._given:
             given.hidden = states
-        logits: torch.Tensor = self._model(inputs_embeds=states, attention_mask=mask).logits
+        logits = logits_of(self._model(inputs_embeds=states, attention_mask=mask))
         for given in self._given:
             given.hidden = None
         return logits
+
+
+def logits_of(output: Any) -> torch.Tensor:
+    """Logits of a transformers model's output; those of spans, (batch, sequence, 2), as start and end."""
+    if "start_logits" in output:
+        return torch.stack((output.start_logits, output.end_logits), dim=-1)
+    logits: torch.Tensor = output.logits
+    return logits
 
 
 def _container(row: Architecture) -> str:
@@ -152,7 +161,9 @@ class _Enough(Exception):
     """The highest cut has been seen; nothing above it has to run."""
 
 
-def capture(model: Any, row: Architecture, cuts: Sequence[int], run: Callable[[], object]) -> dict[int, torch.Tensor]:
+def capture(
+    model: Any, row: Architecture, cuts: Sequence[int], run: Callable[[], object], pooled: bool = True
+) -> dict[int, torch.Tensor]:
     """The states at some cuts while `run` runs the model once, in the shapes that `Suffix.logits` takes."""
     layers = layer_count(model.config)
     seen: dict[int, torch.Tensor] = {}
@@ -163,7 +174,7 @@ def capture(model: Any, row: Architecture, cuts: Sequence[int], run: Callable[[]
         if cut == highest:
             raise _Enough
 
-    hooks = [_hook(model, row, cut, layers, partial(keep, cut)) for cut in cuts]
+    hooks = [_hook(model, row, cut, layers, partial(keep, cut), pooled) for cut in cuts]
     try:
         run()
     except _Enough:
@@ -174,11 +185,15 @@ def capture(model: Any, row: Architecture, cuts: Sequence[int], run: Callable[[]
     return seen
 
 
-def _hook(model: Any, row: Architecture, cut: int, layers: int, keep: Callable[[torch.Tensor], None]) -> Any:
+def _hook(
+    model: Any, row: Architecture, cut: int, layers: int, keep: Callable[[torch.Tensor], None], pooled: bool
+) -> Any:
     if cut > layers:
         classifier = model.get_submodule(row.classifier.rstrip("."))
         return classifier.register_forward_pre_hook(lambda _, arguments: keep(arguments[0]))
     if cut == layers:
-        return model.get_submodule(_container(row)).register_forward_hook(lambda _, __, output: keep(output[0][:, 0]))
+        return model.get_submodule(_container(row)).register_forward_hook(
+            lambda _, __, output: keep(output[0][:, 0] if pooled else output[0])
+        )
     layer = model.get_submodule(f"{row.layers}{cut}")
     return layer.register_forward_pre_hook(lambda _, arguments: keep(arguments[0]))

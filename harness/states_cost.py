@@ -170,7 +170,7 @@ class StatesCost:
         return key in self.there or (folder / f"{key}{ENDING}").exists()
 
     def _bytes(self, group: Group, cut: int, encoder: Encoder) -> int:
-        vectors = len(group.rows) * (1 if cut >= encoder.layers else group.length)
+        vectors = len(group.rows) * (1 if encoder.is_vector(cut) else group.length)
         return vectors * layer_shape(encoder.config).width * self.filling.dtype.itemsize
 
 

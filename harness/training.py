@@ -17,14 +17,14 @@ from harness.batches import Batch, Table
 from harness.configuration import Objective, TrialConfig
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
-from harness.evaluation import Logits, gold_margins, mean_loss, measure, predict
+from harness.evaluation import measure, predict, without_padding
 from harness.freezing import frozen
 from harness.metrics import direction
 from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
 from harness.records import EpochRecord, MetricValue, Progress, SpeedWindow
 from harness.streams import derive
-from harness.tasks.base import IntArray
+from harness.tasks.base import IntArray, Logits
 from harness.training_plan import Best, Plan, Running, State, Weighing, finished, weighing
 
 
@@ -53,7 +53,7 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
 
 
 def _open_epoch(plan: Plan, epoch: int) -> Running:
-    shape = (len(plan.train.features), len(plan.train.examples.label_names))
+    shape = (len(plan.train.features), plan.task.trace_width(plan.train.examples.label_names))
     return Running(epoch, torch.full(shape, math.nan, device=plan.encoder.device))
 
 
@@ -133,7 +133,9 @@ def _optimiser_step(
 def _loss(plan: Plan, running: Running, batch: Batch, classes: torch.Tensor | None) -> torch.Tensor:
     with autocast(plan.encoder.device, plan.dtype):
         logits = plan.encoder.forward(batch)
-    running.logits[batch.rows] = logits.detach().float()
+    if not plan.encoder.pooled and not plan.exact:  # the plain Trainer lets padding answer too
+        logits = without_padding(logits, batch.attention_mask)
+    running.trace[batch.rows] = plan.task.trace(logits.detach(), batch.labels)
     return plan.task.loss(logits, batch.labels, classes)
 
 
@@ -197,10 +199,11 @@ def epoch_record(
     Raises:
         TrialFailure: diverged, when a metric is not finite.
     """
-    passed = running.logits.cpu().numpy()
-    metrics = list(_pass_metrics(plan, passed))
-    metrics += measure(plan.task, plan.probe, probe, "probe", plan.positive)
-    metrics += measure(plan.task, plan.validation, validation, "validation", plan.positive, groups=True)
+    task, config, labels = plan.task, plan.config, plan.train.features.labels
+    trace = running.trace.cpu().numpy()
+    metrics = [MetricValue("train", name, value) for name, value in task.passed(trace, labels).items()]
+    metrics += measure(task, plan.probe, probe, config, "probe", plan.positive)
+    metrics += measure(task, plan.validation, validation, config, "validation", plan.positive, groups=True)
     refuse_non_finite(metrics, running.epoch)
     return EpochRecord(
         epoch=running.epoch,
@@ -214,16 +217,9 @@ def epoch_record(
         evaluated_samples=len(plan.validation.examples),
         windows=running.windows,
         flops=_flops(plan, plan.cut(running.epoch)),
-        margins=gold_margins(passed, plan.train.features.labels),
-        logits=validation,
+        margins=task.margins(trace, labels),
+        outputs=task.outputs(validation, plan.validation.features, plan.validation.examples, config),
     )
-
-
-def _pass_metrics(plan: Plan, logits: Logits) -> Iterator[MetricValue]:
-    """Plain mean loss and accuracy of the training pass, as the weights were at each step, dropout on."""
-    labels = plan.train.features.labels
-    yield MetricValue("train", "loss", mean_loss(plan.task, logits, labels))
-    yield MetricValue("train", "accuracy", float((logits.argmax(axis=1) == labels).mean()))
 
 
 def _flops(plan: Plan, cut: int | None) -> float:

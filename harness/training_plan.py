@@ -109,12 +109,12 @@ class Running:
 
     Attributes:
         step: optimiser steps done in this epoch.
-        logits: training-pass logits of every feature, NaN where not seen yet.
+        trace: what the task keeps of every feature's training pass, NaN where not seen yet.
         seconds, saving: training and away time before an interruption.
     """
 
     epoch: int
-    logits: torch.Tensor
+    trace: torch.Tensor
     step: int = 0
     seconds: float = 0.0
     saving: float = 0.0

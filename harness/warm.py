@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from harness.architectures import max_positions
+from harness.architectures import architecture_of, max_positions
 from harness.batches import TokenTable
 from harness.cache import Cache
 from harness.configuration import TrialConfig, canonical_json
@@ -108,7 +108,7 @@ class Warm:
 
         def make() -> Encoder:
             model = task.model(path, num_labels, dropout=config.dropout)
-            return Encoder(model, self.device, task.first_token)
+            return Encoder(model, self.device, task.first_token, task.place_head(architecture_of(model.config)))
 
         encoder = self._encoders.get(key, make)
         limit = max_positions(encoder.config)
@@ -117,12 +117,12 @@ class Warm:
             raise TrialFailure("data", words)
         return encoder
 
-    def encoded(self, task: Task, path: str, max_length: int, name: str, examples: Examples, identity: str) -> Encoded:
-        """All rows of a split, tokenised once for each model's folder and max_length."""
-        key = (task.name, identity, name, path, max_length)
-        return self._encoded.get(
-            key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(path), max_length))
-        )
+    def encoded(
+        self, task: Task, path: str, config: TrialConfig, name: str, examples: Examples, identity: str
+    ) -> Encoded:
+        """All rows of a split, tokenised once for each model's folder and what the task reads of a configuration."""
+        key = (task.name, identity, name, path, task.encoding(config))
+        return self._encoded.get(key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(path), config)))
 
     def cache(self, sharing: Sharing) -> Cache:
         """Where states of frozen prefixes are kept."""
@@ -178,6 +178,7 @@ def take(encoded: Encoded, index: IntArray) -> Encoded:
             example=place[features.example[chosen]],
             truncated=features.truncated[chosen],
             pad_id=features.pad_id,
+            offsets=None if features.offsets is None else [features.offsets[i] for i in picked],
         ),
     )
 

@@ -90,7 +90,7 @@ def epoch(number: int, train: float, validation: float, config: TrialConfig, see
         peak_memory_bytes=300 * 2**20 + config.batch_size * 2**20,
         flops=1e10,
         load=0.05,
-        logits=logits,
+        outputs={"logits": logits},
     )
 
 

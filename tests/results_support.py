@@ -73,7 +73,7 @@ def epoch(number: int, train: float = 0.5, validation: float = 0.6, **more: Any)
         "peak_memory_bytes": 1000 + number,
         "flops": 1e9,
         "load": 0.1,
-        "logits": np.full((4, 2), number, dtype=np.float32),
+        "outputs": {"logits": np.full((4, 2), number, dtype=np.float32)},
         "margins": np.array([1e-8, -3.5, math.nan], dtype=np.float32),
     }
     return EpochRecord(**(values | more))

@@ -95,7 +95,7 @@ def split(rows: int, seed: int, labels: int = 2, longest: int = 12, groups: bool
 
 def encoder(path: str, labels: int = 2, dropout: float | None = None) -> Encoder:
     """The model of that folder with a fresh head, on the CPU."""
-    return Encoder(SequenceClassification().model(path, labels, dropout=dropout), CPU, first_token=True)
+    return Encoder(SequenceClassification().model(path, labels, dropout=dropout), CPU, pooled=True)
 
 
 def plan(path: str, labels: int = 2, rows: int = 48, groups: bool = False, seed: int = 3, **values: Any) -> Plan:

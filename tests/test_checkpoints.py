@@ -189,6 +189,6 @@ def test_logits_survive_the_disk_exactly(path, tmp_path):
     again = prepare(plan)
     snapshots.restore(plan, again, checkpoints.find(tmp_path, IDENTITY).snapshot)
     (record,) = again.records
-    assert np.array_equal(record.logits, state.records[0].logits)
+    assert np.array_equal(record.outputs["logits"], state.records[0].outputs["logits"])
     assert np.array_equal(record.margins, state.records[0].margins)
     assert record.metrics == state.records[0].metrics and record.windows == state.records[0].windows

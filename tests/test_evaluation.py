@@ -5,7 +5,8 @@ import pytest
 import small_models
 import torch
 
-from harness.evaluation import gold_margins, measure, predict
+from harness.configuration import TrialConfig
+from harness.evaluation import measure, predict
 from harness.tasks.sequence_classification import SequenceClassification
 
 
@@ -44,7 +45,8 @@ def test_groups_are_measured_on_their_own_rows(encoder):
     split = small_models.split(30, 4, labels=3, groups=True)
     logits = predict(encoder, split.table, "fp32", places=64)
     found = {
-        (m.name, m.group): m.value for m in measure(SequenceClassification(), split, logits, "validation", None, True)
+        (m.name, m.group): m.value
+        for m in measure(SequenceClassification(), split, logits, TrialConfig(), "validation", None, True)
     }
     german = np.array(split.examples.groups) == "de"
     expected = (logits[german].argmax(1) == split.examples.labels[german]).mean()
@@ -59,11 +61,13 @@ def test_a_metric_that_is_not_defined_is_left_out_and_a_loss_never(encoder):
     split.examples.labels[:] = 0
     split.features.labels[:] = 0
     logits = np.zeros((6, 3), dtype=np.float32)
-    names = {m.name for m in measure(SequenceClassification(), split, logits, "validation", None)}
+    names = {m.name for m in measure(SequenceClassification(), split, logits, TrialConfig(), "validation", None)}
     assert "mcc" not in names
     assert {"loss", "accuracy"} <= names
 
 
 def test_the_margin_is_the_gold_logit_minus_the_best_other():
     logits = np.array([[1.0, 3.0, 2.0], [5.0, 1.0, 0.0], [np.nan, 0.0, 0.0]], dtype=np.float32)
-    np.testing.assert_array_equal(gold_margins(logits, np.array([2, 0, 0])), np.float32([-1.0, 4.0, np.nan]))
+    np.testing.assert_array_equal(
+        SequenceClassification().margins(logits, np.array([2, 0, 0])), np.float32([-1.0, 4.0, np.nan])
+    )

@@ -127,7 +127,7 @@ def test_everything_else_that_the_record_holds(engine):
 def test_predictions_keep_their_shape(engine):
     trial_id = int(frames.trial_details(engine, "probe")["trial_id"][0])
     assert frames.predictions(engine, trial_id, 3).tolist() == [[3.0, 3.0]] * 4
-    assert frames.predictions(engine, trial_id, 3, "train").shape == (3,)
+    assert frames.predictions(engine, trial_id, 3, "margins").shape == (3,)
     with pytest.raises(UsageError, match="no predictions are stored of trial id"):
         frames.predictions(engine, trial_id, 4)
 

@@ -71,7 +71,7 @@ def test_every_head_becomes_what_it_becomes_alone(path, tmp_path, dtype):
         for one, other in zip(mine, alone, strict=True):
             assert one.learning_rate == other.learning_rate and one.steps == other.steps
             assert [m.value for m in one.metrics] == pytest.approx([m.value for m in other.metrics], rel=1e-5, abs=1e-5)
-            np.testing.assert_allclose(one.logits, other.logits, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(one.outputs["logits"], other.outputs["logits"], rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(one.margins, other.margins, rtol=1e-3, atol=2e-2 if dtype == "bf16" else 1e-5)
         assert column.state.best.epoch == state.best.epoch
         for name, value in state.best.tensors.items():

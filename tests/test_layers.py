@@ -17,8 +17,8 @@ ORDER = """
 errors disk configuration records jobs grouping ranking folds yaml_reader metrics verdicts freezing tasks.base
 row_checks study_file spec
 builtin hub sources environment
-architectures devices streams batches pretrained stages tasks used_rows data encoder cache profiling prefix sharing
-evaluation optimization divergence
+architectures devices streams batches pretrained stages spans tasks used_rows data encoder
+cache profiling prefix sharing evaluation optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
 rehearsal states_cost shapes pacing probing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor coming

@@ -89,7 +89,7 @@ def test_steps_rows_and_bytes_are_those_of_the_trials(tmp_path, monkeypatch):
         assert (cost.train_rows, cost.validation_rows) == (facts.train_rows, facts.validation_rows)
         assert cost.steps_per_epoch * len(cost.train_seconds) == facts.total_steps == records[-1].steps
         assert cost.trained_bytes == 4 * facts.trainable_parameters
-        assert cost.row_bytes == records[0].logits.nbytes + records[0].margins.nbytes
+        assert cost.row_bytes == records[0].outputs["logits"].nbytes + records[0].margins.nbytes
         assert (cost.how, cost.fits, cost.batch_size) == ("probed", True, facts.config.batch_size)
     entries = list((tmp_path / "cache").glob("*.safetensors"))
     stored = sum(path.stat().st_size for path in entries)

@@ -110,7 +110,7 @@ def test_flops_with_the_first_token_alone_in_the_last_layer_are_those_that_torch
     config.hidden_size, config.intermediate_size, config.num_labels = 256, 1024, 2
     model = transformers.AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
     model.fresh_parameters = frozenset()
-    encoder = Encoder(model, small_models.CPU, first_token=True)
+    encoder = Encoder(model, small_models.CPU, pooled=True)
     encoder.freeze(freeze, 1, 1)
     encoder.training_mode("eval")
     lengths = np.array([30, 30, 30, 30])

@@ -60,7 +60,7 @@ def add(
     store.record_facts(row.id, report_study.facts(config))
     metrics = (MetricValue("validation", "loss", loss), MetricValue("validation", "accuracy", accuracy))
     record = report_study.epoch(1, 0.5, loss, config)
-    store.record_epoch(row.id, dataclasses.replace(record, metrics=metrics, logits=logits))
+    store.record_epoch(row.id, dataclasses.replace(record, metrics=metrics, outputs={"logits": logits}))
     store.finish_trial(row.id, TrialOutcome("complete", seconds={"total": 3.0}), (OBJECTIVE,))
 
 

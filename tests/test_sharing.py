@@ -76,7 +76,7 @@ def test_every_epoch_measures_what_it_measures_without_shared_work(path, tmp_pat
     for mine, theirs in zip(records(with_shared(plan, shared)), alone, strict=True):
         assert [(m.split, m.name) for m in mine.metrics] == [(m.split, m.name) for m in theirs.metrics]
         assert [m.value for m in mine.metrics] == pytest.approx([m.value for m in theirs.metrics], rel=1e-5, abs=1e-6)
-        np.testing.assert_allclose(mine.logits, theirs.logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(mine.outputs["logits"], theirs.outputs["logits"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("freeze", ["top-1", "classifier"])

@@ -252,9 +252,9 @@ def test_numpy_numbers_are_stored_as_numbers(store, study_id):
 def test_logits_lose_neither_tiny_nor_nearly_certain_values(store, study_id):
     row = running(store, study_id)
     logits = np.array([[1e-8, 0.9999], [-88.0, 3.4e38]], dtype=np.float32)
-    store.record_epoch(row.id, epoch(1, logits=logits))
+    store.record_epoch(row.id, epoch(1, outputs={"logits": logits}))
     assert frames.predictions(store.engine, row.id, 1).tobytes() == logits.tobytes()
-    assert np.isnan(frames.predictions(store.engine, row.id, 1, "train")[2])
+    assert np.isnan(frames.predictions(store.engine, row.id, 1, "margins")[2])
 
 
 def test_a_damaged_prediction_is_noticed(store, study_id, tmp_path):
@@ -442,8 +442,8 @@ def finished_with_rise(store: Store, study_id: int, logits_last: np.ndarray) -> 
     store.record_prepared(study_id, prepared(len(logits_last)))
     row = running(store, study_id)
     flat = np.zeros_like(logits_last)
-    store.record_epoch(row.id, epoch(1, train=0.5, validation=0.6, logits=flat))
-    store.record_epoch(row.id, epoch(2, train=0.3, validation=0.9, logits=logits_last))
+    store.record_epoch(row.id, epoch(1, train=0.5, validation=0.6, outputs={"logits": flat}))
+    store.record_epoch(row.id, epoch(2, train=0.3, validation=0.9, outputs={"logits": logits_last}))
     store.finish_trial(row.id, TrialOutcome("complete"), OBJECTIVES)
     return frames.trial_details(store.engine, "probe").iloc[0].to_dict()
 
@@ -602,12 +602,12 @@ def test_a_full_disk_loses_nothing_and_says_try_again(store, study_id):
 
     noise = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
     with pytest.raises(HeldError, match="no space is left for .*results.db") as caught:
-        store.record_epoch(row.id, epoch(2, logits=noise))
+        store.record_epoch(row.id, epoch(2, outputs={"logits": noise}))
     assert caught.value.exit_code == 75
     assert store.epoch_values(row.id, "validation", "loss") == {1: 0.6}
     full[0] = False
     store.engine.dispose()
-    assert store.record_epoch(row.id, epoch(2, logits=noise)) == "stored"
+    assert store.record_epoch(row.id, epoch(2, outputs={"logits": noise})) == "stored"
 
 
 EPOCHS = 12
@@ -686,7 +686,7 @@ def test_a_fold_is_judged_on_the_training_examples_that_it_holds_out(tmp_path, f
         opened.start_trial(row.id, "w0", None)
         opened.record_facts(row.id, facts(TrialConfig()))
         logits = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
-        opened.record_epoch(row.id, dataclasses.replace(epoch(1), logits=logits))
+        opened.record_epoch(row.id, dataclasses.replace(epoch(1), outputs={"logits": logits}))
         with opened.engine.connect() as connection:
             losses = outcomes.example_losses(connection, row.id, 1)
             chance = outcomes.chance_loss(connection, row.id)

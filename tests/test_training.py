@@ -70,7 +70,7 @@ def test_accumulated_batches_are_one_large_batch(path):
     )
     assert large.total_steps == parts.total_steps == 6
     for one, other in zip(run(large)[0], run(parts)[0], strict=True):
-        np.testing.assert_allclose(one.logits, other.logits, atol=2e-5)
+        np.testing.assert_allclose(one.outputs["logits"], other.outputs["logits"], atol=2e-5)
 
 
 def test_balanced_class_weights_are_inverse_frequencies_with_mean_one_over_the_rows(path):
@@ -95,7 +95,7 @@ def test_a_record_holds_every_metric_of_the_house(path):
     names = {metric.name for metric in record.metrics if metric.split == "validation" and not metric.group}
     assert {"loss", "accuracy", "precision", "recall", "f1", "macro_f1", "mcc"} <= names
     assert {metric.group for metric in record.metrics if metric.split == "validation"} == {"", "de", "en"}
-    assert record.logits.shape == (30, 2) and record.logits.dtype == np.float32
+    assert record.outputs["logits"].shape == (30, 2) and record.outputs["logits"].dtype == np.float32
     assert not any(metric.split == "test" for metric in record.metrics)
     assert record.flops > 0 and record.train_seconds > 0 and record.evaluated_samples == 30
 
@@ -207,7 +207,7 @@ def test_bfloat16_trains_close_to_float32(path):
     short = run(plan)[0]
     assert {parameter.dtype for parameter in plan.encoder.model.parameters()} == {torch.float32}
     assert short[-1].value("validation", "loss") == pytest.approx(exact[-1].value("validation", "loss"), abs=0.05)
-    assert not np.array_equal(short[-1].logits, exact[-1].logits)
+    assert not np.array_equal(short[-1].outputs["logits"], exact[-1].outputs["logits"])
 
 
 def test_the_loop_learns(path):

@@ -142,7 +142,7 @@ def test_a_warm_trial_equals_a_cold_one(job, warm):
     cold = of(EpochRecord, run(replace(job, folder=job.folder + "-cold"), Warm(small_models.CPU), Control()))
     for one, other in zip(again, cold, strict=True):
         assert one.metrics == other.metrics
-        assert np.array_equal(one.logits, other.logits)
+        assert np.array_equal(one.outputs["logits"], other.outputs["logits"])
 
 
 def test_the_kept_model_is_the_best_epochs_and_loads_by_itself(job, warm):
@@ -157,7 +157,7 @@ def test_the_kept_model_is_the_best_epochs_and_loads_by_itself(job, warm):
     batch = tokenizer(list(splits.validation.texts), truncation=True, max_length=16, padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = model(**batch).logits.numpy()
-    np.testing.assert_allclose(logits, best.logits, atol=1e-5)
+    np.testing.assert_allclose(logits, best.outputs["logits"], atol=1e-5)
     card = (folder / "README.md").read_text()
     assert f"Weights of epoch {best.epoch} of 4" in card
     assert checkpoints.verify(folder) == ""
@@ -379,7 +379,8 @@ def test_an_interrupted_trial_waits_and_goes_on_to_the_same_end(job, warm, steps
     assert not of(Incident, resumed)
     for one, other in zip(of(EpochRecord, resumed), expected, strict=True):
         assert one.metrics == other.metrics
-        assert np.array_equal(one.logits, other.logits) and np.array_equal(one.margins, other.margins)
+        assert np.array_equal(one.outputs["logits"], other.outputs["logits"])
+        assert np.array_equal(one.margins, other.margins)
     names = ("model", f"{Path(job.folder).name}-whole/model")
     first, second = (Path(job.folder) / names[0], Path(job.folder).parent / names[1])
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()

@@ -124,16 +124,17 @@ def insert_epoch(connection: sa.Connection, trial_id: int, attempt: int, record:
     windows = [{**at, "position": i, **w._asdict()} for i, w in enumerate(record.windows)]
     if windows:
         connection.execute(sa.insert(window), windows)
-    outputs = (("validation", "logits", record.logits), ("train", "margins", record.margins))
-    for split, kind, values_ in outputs:
-        if values_ is not None:
-            connection.execute(sa.insert(prediction).values(**at, split=split, kind=kind, **pack(values_)))
+    outputs = [("validation", kind, array) for kind, array in record.outputs.items()]
+    if record.margins is not None:
+        outputs.append(("train", "margins", record.margins))
+    for split, kind, array in outputs:
+        connection.execute(sa.insert(prediction).values(**at, split=split, kind=kind, **pack(array)))
 
 
 def take_epochs(connection: sa.Connection, trial_id: int) -> dict[str, Any]:
     """Remove the epochs of a trial and return them as values for an incident's details.
 
-    Logits and margins are not kept, only the number of their bytes: an incident is read as a whole.
+    Outputs and margins are not kept, only the number of their bytes: an incident is read as a whole.
     """
     size = sa.select(sa.func.sum(sa.func.length(prediction.c.data))).where(prediction.c.trial_id == trial_id)
     dropped = int(connection.scalar(size) or 0)

@@ -22,9 +22,9 @@ from harness.results.tables import configuration, prediction, study, trial
 
 def summary(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
     """harness_summary: one row a trial; all studies, or one."""
-    view = views.summary
-    query = sa.select(view).order_by(view.c.study, view.c.trial)
-    return _read(engine, query if study is None else query.where(view.c.study == _known(engine, study)))
+    if study is not None:
+        return _read(engine, views.summary_of(_study_id(engine, study)))
+    return _read(engine, sa.select(views.summary).order_by(views.summary.c.study, views.summary.c.trial))
 
 
 def epochs(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
@@ -34,11 +34,32 @@ def epochs(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
     return _read(engine, query if study is None else query.where(view.c.study == _known(engine, study)))
 
 
-def metrics(engine: sa.Engine, study: str) -> pd.DataFrame:
-    """Every metric of every epoch: trial, epoch, split, name, group, value, kind; missing unless finite."""
+def losses(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """The loss curves alone, of many trials sooner than `epochs`: its study, trial, epoch, both losses and seconds."""
+    record = tables.epoch_record.c
+    seconds = record.train_seconds + record.evaluate_seconds + record.save_seconds
+    source = tables.epoch_record.join(trial, trial.c.id == record.trial_id)
+    curves = []
+    for split in ("train", "validation"):
+        loss = tables.metric.alias(split)
+        at = (loss.c.trial_id == record.trial_id, loss.c.epoch == record.epoch, loss.c.grp == "")
+        source = source.outerjoin(loss, sa.and_(*at, loss.c.split == split, loss.c.name == "loss"))
+        curves.append(loss.c.value.label(f"{split}_loss"))
+    columns = (trial.c.number.label("trial"), record.epoch, *curves, seconds.label("epoch_seconds"))
+    query = sa.select(*columns).select_from(source).where(trial.c.study_id == _study_id(engine, study))
+    frame = _read(engine, query.order_by(trial.c.number, record.epoch))
+    frame.insert(0, "study", pd.Series(study, index=frame.index, dtype="str"))
+    return frame
+
+
+def metrics(engine: sa.Engine, study: str, of_groups: bool = False) -> pd.DataFrame:
+    """Every metric of every epoch: trial, epoch, split, name, group, value, kind; missing unless finite.
+
+    With `of_groups` only those of a group of examples, of which most studies have none.
+    """
     table = tables.metric.c
     columns = (table.epoch, table.split, table.name, table.grp.label("group"), table.value, table.kind)
-    return _of_trials(engine, study, tables.metric, *columns)
+    return _of_trials(engine, study, tables.metric, *columns, where=(table.grp != "") if of_groups else None)
 
 
 def windows(engine: sa.Engine, study: str) -> pd.DataFrame:
@@ -51,20 +72,21 @@ def epoch_records(engine: sa.Engine, study: str) -> pd.DataFrame:
     return _of_trials(engine, study, tables.epoch_record, *list(tables.epoch_record.c)[1:])
 
 
-def predictions(engine: sa.Engine, trial_id: int, epoch: int, split: str = "validation") -> npt.NDArray[np.float32]:
-    """Logits of the validation rows, shape (examples, labels), or margins of the training rows, shape (rows,).
+def predictions(engine: sa.Engine, trial_id: int, epoch: int, kind: str = "logits") -> npt.NDArray[np.float32]:
+    """Outputs of one epoch: logits of the validation rows, shape (examples, labels), unless `kind` names others.
 
-    `trial_id` is the id in the database, as `trial_details` gives it.
+    Spans and losses of question answering lie in the order of the validation rows, margins in that of the training
+    features. `trial_id` is the id in the database, as `trial_details` gives it.
 
     Raises:
         UsageError: when none were stored.
     """
     table = prediction.c
-    query = sa.select(prediction).where(table.trial_id == trial_id, table.epoch == epoch, table.split == split)
+    query = sa.select(prediction).where(table.trial_id == trial_id, table.epoch == epoch, table.kind == kind)
     with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
         row = connection.execute(query).mappings().first()
     if row is None:
-        raise UsageError(f"no predictions are stored of trial id {trial_id}, epoch {epoch}, split {split!r}")
+        raise UsageError(f"no predictions are stored of trial id {trial_id}, epoch {epoch}, kind {kind!r}")
     return unpack(dict(row))
 
 
@@ -156,13 +178,14 @@ def _in_study(table: sa.Table, name: str, engine: sa.Engine, *columns: Any) -> s
     return sa.select(*columns).where(table.c.study_id == _study_id(engine, name))
 
 
-def _of_trials(engine: sa.Engine, name: str, table: sa.Table, *columns: Any) -> pd.DataFrame:
+def _of_trials(
+    engine: sa.Engine, name: str, table: sa.Table, *columns: Any, where: sa.ColumnElement[bool] | None = None
+) -> pd.DataFrame:
     """Rows that hang on epochs, with the trial's number in place of its id."""
     joined = table.join(trial, trial.c.id == table.c.trial_id)
     query = sa.select(trial.c.number.label("trial"), *columns).select_from(joined)
-    return _read(
-        engine, query.where(trial.c.study_id == _study_id(engine, name)).order_by(trial.c.number, *columns[:3])
-    )
+    query = query.where(trial.c.study_id == _study_id(engine, name), *([] if where is None else [where]))
+    return _read(engine, query.order_by(trial.c.number, *columns[:3]))
 
 
 def _read(engine: sa.Engine, query: sa.Select[Any]) -> pd.DataFrame:

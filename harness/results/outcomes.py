@@ -176,20 +176,22 @@ def chance_loss(connection: sa.Connection, trial_id: int) -> float | None:
 
 
 def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) -> Floats | None:
-    """Cross-entropy of each validation example, shape (examples,), from the stored logits.
+    """Loss of each validation example, shape (examples,): as stored, or from the stored logits of a classification.
 
-    None where there are no logits, or where they are not one row an example and one column a label (another task).
+    None where neither is there, or where logits are not one row an example and one column a label.
     """
     chosen = sa.select(prediction).where(
         prediction.c.trial_id == trial_id,
         prediction.c.epoch == epoch,
         prediction.c.split == "validation",
-        prediction.c.kind == "logits",
+        prediction.c.kind.in_(("losses", "logits")),
     )
-    row = connection.execute(chosen).mappings().first()
-    if row is None:
+    stored = {row["kind"]: unpack(dict(row)) for row in connection.execute(chosen).mappings()}
+    if "losses" in stored:
+        return np.asarray(stored["losses"], np.float64)
+    if "logits" not in stored:
         return None
-    logits, labels = unpack(dict(row)), gold_labels(connection, trial_id)
+    logits, labels = stored["logits"], gold_labels(connection, trial_id)
     if labels is None or logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
         return None
     return cross_entropy(logits, labels)

@@ -269,12 +269,17 @@ prediction = _table(
     "harness_prediction",
     "Outputs of every evaluation, in the order of harness_example: zlib-compressed little-endian float32.",
     *_in_epoch(),
-    _column("split", Words, "validation for logits, train for margins", primary_key=True),
-    _column("kind", Words, "logits, or margins: gold logit minus best other", primary_key=True),
+    _column("split", Words, "validation for outputs, train for margins", primary_key=True),
+    _column(
+        "kind",
+        Words,
+        "logits of a classification; spans and losses of question answering; margins: gold logit minus best other",
+        primary_key=True,
+    ),
     _column("shape", Json, "lengths of the axes"),
     _column("crc32", Whole, "checksum of the uncompressed bytes"),
     sa.Column("data", sa.LargeBinary, nullable=False, comment="the compressed bytes"),
-    _one_of("kind", ("logits", "margins")),
+    _one_of("kind", ("logits", "spans", "losses", "margins")),
 )
 
 incident = _table(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from harness.configuration import hyperparameters
 from harness.metrics import costs
 from harness.study_file.search_space import Choice, Range, finite
 from harness.study_file.values import nearest
@@ -46,6 +47,8 @@ def study_faults(spec: StudySpec) -> Iterator[Fault]:
         yield (), "asks for no trial; add `search:` with a list of values, or `configurations:`"
     yield from _twice(spec)
     yield from _too_many_rows(spec)
+    yield from _of_other_tasks(spec)
+    yield from _strides(spec)
     yield from _objectives(spec)
     yield from _endless(spec)
     if isinstance(spec.seed, list) and spec.replicates > 1:
@@ -73,6 +76,22 @@ def _too_many_rows(spec: StudySpec) -> Iterator[Fault]:
     for path, value in _values(spec, "train"):
         if isinstance(value, int) and value > available:
             yield path, f"must be at most {available}, the rows of data.train, got {value}; raise data.train"
+
+
+def _of_other_tasks(spec: StudySpec) -> Iterator[Fault]:
+    for name, (declared, manners) in hyperparameters().items():
+        if manners.tasks and spec.task not in manners.tasks:
+            for path, value in _values(spec, name):
+                if value != declared.default:
+                    yield path, f"is read by {' and '.join(manners.tasks)} alone, and task is {spec.task}; take it out"
+
+
+def _strides(spec: StudySpec) -> Iterator[Fault]:
+    shortest = min(spec.max_lengths())
+    for path, value in _values(spec, "stride"):
+        if isinstance(value, int) and value > shortest // 2:
+            words = f"must be at most {shortest // 2}, half of the shortest max_length, got {value}; a third is usual"
+            yield path, words
 
 
 def _values(spec: StudySpec, name: str) -> Iterator[tuple[Path, object]]:

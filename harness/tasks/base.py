@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from harness.architectures import Architecture
+    from harness.configuration import TrialConfig
     from harness.spec import DataSpec
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Logits = npt.NDArray[np.float32]
+Values = Sequence[Any] | npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Features:
         example: index of each feature's example, shape (features,).
         truncated: whether each feature's example lost tokens, shape (features,).
         pad_id: token id that fills a batch up.
+        offsets: of each token (first, last + 1) character in the text that answers are taken from, -1 where there is
+            none, shape (tokens, 2) a feature; None for a task without answers in the text.
     """
 
     input_ids: Sequence[npt.NDArray[np.int32]]
@@ -89,6 +95,7 @@ class Features:
     example: IntArray
     truncated: BoolArray
     pad_id: int
+    offsets: Sequence[npt.NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -128,8 +135,16 @@ class Task(ABC):
             DataError: naming split, row, column, value and remedy.
         """
 
+    def place_head(self, row: Architecture) -> Architecture:
+        """The architecture with the head of this task's models; that of a classification by default."""
+        return row
+
+    def encoding(self, config: TrialConfig) -> tuple[int, ...]:
+        """What `encode` reads of a configuration: equal values, equal features."""
+        return (config.max_length,)
+
     @abstractmethod
-    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Features:
+    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """Tokenise and truncate."""
 
     @abstractmethod
@@ -140,9 +155,45 @@ class Task(ABC):
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
         """Mean loss of a batch, a scalar in float32."""
 
+    # --- the training pass
+
     @abstractmethod
-    def decode(self, logits: npt.NDArray[np.float32], features: Features, examples: Examples) -> Any:
+    def trace_width(self, label_names: Sequence[str]) -> int:
+        """Numbers that `trace` leaves of a feature."""
+
+    @abstractmethod
+    def trace(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What is kept of a batch's training pass, shape (batch, trace width), float32; without waiting for it."""
+
+    @abstractmethod
+    def passed(self, trace: Logits, labels: IntArray) -> dict[str, float]:
+        """Mean loss of the training pass, and what else it tells, from what `trace` left of all features."""
+
+    @abstractmethod
+    def margins(self, trace: Logits, labels: IntArray) -> Logits:
+        """Gold logit minus the best other one, shape (features,); NaN where a feature was not seen."""
+
+    # --- evaluation
+
+    @abstractmethod
+    def logits_shape(self, features: Features, label_names: Sequence[str]) -> tuple[int, ...]:
+        """Shape of the logits of all features."""
+
+    @abstractmethod
+    def decode(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> Values:
         """Logits of all features, shape (features, ...) -> what the metrics take as predictions, one an example."""
+
+    @abstractmethod
+    def references(self, examples: Examples) -> Values:
+        """What the metrics compare the predictions with, one an example."""
+
+    @abstractmethod
+    def outputs(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> dict[str, Logits]:
+        """What the record keeps of an evaluation, by kind, in the order of the examples."""
+
+    def answer(self, examples: Examples, index: int) -> str:
+        """The right answer of one example, as the record shows it."""
+        return examples.label_names[int(examples.labels[index])] if examples.label_names else ""
 
 
 def names() -> tuple[str, ...]:

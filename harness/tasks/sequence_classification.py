@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
 from torch.nn import functional
 
 from harness.pretrained import load_pretrained
 from harness.row_checks import read_classification
-from harness.tasks.base import Examples, Features, Task
+from harness.tasks.base import Examples, Features, IntArray, Logits, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from harness.configuration import TrialConfig
     from harness.spec import DataSpec
 
 
@@ -32,11 +33,11 @@ class SequenceClassification(Task):
         """Rows with a non-empty text and a known label; see `rows.read_classification`."""
         return read_classification(table, data, split=split, label_names=label_names)
 
-    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Features:
+    def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """One feature an example; of a pair the longer text is cut first."""
         pairs = None if examples.pairs is None else list(examples.pairs)
         encoded = tokenizer(
-            list(examples.texts), pairs, truncation=True, max_length=max_length, return_attention_mask=False
+            list(examples.texts), pairs, truncation=True, max_length=config.max_length, return_attention_mask=False
         )
         types = encoded.get("token_type_ids")
         return Features(
@@ -59,6 +60,40 @@ class SequenceClassification(Task):
         """Mean cross-entropy; with class weights the weighted mean."""
         return functional.cross_entropy(logits.float(), labels, weight=class_weights)
 
-    def decode(self, logits: npt.NDArray[np.float32], features: Features, examples: Examples) -> Any:
+    def trace_width(self, label_names: Sequence[str]) -> int:
+        """One logit a label."""
+        return len(label_names)
+
+    def trace(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The logits themselves."""
+        return logits.float()
+
+    def passed(self, trace: Logits, labels: IntArray) -> dict[str, float]:
+        """Plain mean loss, without class weights so that trials compare, and accuracy."""
+        loss = float(self.loss(torch.from_numpy(trace), torch.from_numpy(labels)))
+        return {"loss": loss, "accuracy": float((trace.argmax(axis=1) == labels).mean())}
+
+    def margins(self, trace: Logits, labels: IntArray) -> Logits:
+        """Gold logit minus the best other one, shape (features,)."""
+        rows = np.arange(len(trace))
+        others = trace.copy()
+        others[rows, labels] = -np.inf
+        margins: Logits = (trace[rows, labels] - others.max(axis=1)).astype(np.float32)
+        return margins
+
+    def logits_shape(self, features: Features, label_names: Sequence[str]) -> tuple[int, ...]:
+        """One logit a label."""
+        return len(features), len(label_names)
+
+    def decode(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> IntArray:
         """The class with the highest logit of each example, shape (examples,)."""
-        return logits.argmax(axis=1)
+        classes: IntArray = logits.argmax(axis=1)
+        return classes
+
+    def references(self, examples: Examples) -> IntArray:
+        """Class ids, shape (examples,)."""
+        return examples.labels
+
+    def outputs(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> dict[str, Logits]:
+        """The logits, shape (examples, labels)."""
+        return {"logits": logits}
