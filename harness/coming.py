@@ -93,7 +93,8 @@ def begun(target: Target, file: StudyFile) -> Begun:
 def ahead(spec: StudySpec, record: Begun) -> Ahead:
     """The trials that wait or were interrupted, and those that the search will propose."""
     # to ask gp is dear; what its points are is not known before the night in any case
-    search = Search(spec.model_copy(update={"sampler": "random"}) if spec.sampler == "gp" else spec, _tried(record))
+    asked = spec.model_copy(update={"sampler": "random"}) if spec.sampler == "gp" else spec
+    search = Search(asked, [Tried.of(row) for row in record.trials])
     known = {(row.config.fingerprint, row.replicate, row.fold): row for row in record.trials}
     drawn = [Coming(row.config, row.seed, row.replicate, row.fold) for row in known.values() if not row.finished]
     sampled, number = 0, len(record.trials)
@@ -109,18 +110,3 @@ def ahead(spec: StudySpec, record: Begun) -> Ahead:
 
 def _alike(number: int, trial: Coming, state: State = "waiting") -> Tried:
     return Tried(number, trial.config, trial.seed, trial.replicate, trial.fold, state)
-
-
-def _tried(record: Begun) -> list[Tried]:
-    return [
-        Tried(
-            number=row.number,
-            config=row.config,
-            seed=row.seed,
-            replicate=row.replicate,
-            fold=row.fold,
-            state=row.state,  # type: ignore[arg-type]
-            values=[float("nan") if value is None else value for value in row.objective_values],
-        )
-        for row in record.trials
-    ]

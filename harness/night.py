@@ -6,9 +6,8 @@ how it looks on a terminal belongs to whoever passes an observer.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import harness.disk as disk
@@ -61,7 +60,7 @@ class Night:
         self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
         self.trials = Roster(row, self.spec, store.trials(row.id))
         epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
-        self.search = Search(self.spec, [self._tried(trial, epochs.get(trial.id, {})) for trial in self.trials])
+        self.search = Search(self.spec, [Tried.of(trial, epochs.get(trial.id)) for trial in self.trials])
         self.running: dict[int, Slot] = {}
         self.failures_in_a_row = 0
         self.slots = 1 if times_its_trials(self.spec) else executor.slots
@@ -123,7 +122,7 @@ class Night:
             origin=proposal.origin,
         )
         self.trials.put(trial)
-        self.search.add(self._tried(trial, {}))
+        self.search.add(Tried.of(trial))
         return trial
 
     def _start(self, slot: int, first: TrialRow) -> None:
@@ -235,7 +234,7 @@ class Night:
     def _finish(self, trial: TrialRow, outcome: TrialOutcome) -> None:
         self.store.finish_trial(trial.id, outcome)
         ended = self._refresh(trial.id)
-        self.search.finish(trial.number, outcome.state, _values(ended))
+        self.search.finish(trial.number, outcome.state, Tried.of(ended).values)
         self._count_failures(ended)
         mirror.sync(self.store, self.row.id, [ended])
         shelf.tidy(self.store, self.trials, trial.id, self.spec.keep)
@@ -314,18 +313,6 @@ class Night:
         self.trials.put(self.store.trial(trial_id))
         return self.trials[trial_id]
 
-    def _tried(self, trial: TrialRow, epochs: Mapping[int, float]) -> Tried:
-        return Tried(
-            number=trial.number,
-            config=trial.config,
-            seed=trial.seed,
-            replicate=trial.replicate,
-            fold=trial.fold,
-            state=trial.state,  # type: ignore[arg-type]
-            values=_values(trial),
-            epochs=epochs,
-        )
-
     def board(self) -> Board:
         """The study at a glance."""
         return board(self.spec.study, self.search.total, self.trials, self.running, self.slots, self.deadline)
@@ -341,11 +328,6 @@ def times_its_trials(spec: StudySpec) -> bool:
     costs = metrics.costs()
     units = [costs[objective.metric].unit for objective in spec.objectives if objective.metric in costs]
     return any(unit == "seconds" or unit.endswith("/s") for unit in units)
-
-
-def _values(trial: TrialRow) -> list[float]:
-    """Objective values for the sampler, NaN where one is missing."""
-    return [math.nan if value is None else value for value in trial.objective_values]
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import scipy.stats
@@ -27,6 +27,7 @@ from optuna.distributions import (
 from harness.configuration import TrialConfig, canonical_json
 from harness.grid import contains, grid_size, grid_values
 from harness.records import State
+from harness.results.rows import TrialRow
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
 
 Params = dict[str, Any]
@@ -50,6 +51,13 @@ class Tried:
     state: State
     values: Sequence[float] = ()
     epochs: Mapping[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: TrialRow, epochs: Mapping[int, float] | None = None) -> Tried:
+        """A row of the record; an objective that has no finite value is NaN."""
+        values = [math.nan if value is None else value for value in trial.objective_values]
+        state = cast(State, trial.state)
+        return cls(trial.number, trial.config, trial.seed, trial.replicate, trial.fold, state, values, epochs or {})
 
 
 def mix(seed: int, number: int) -> int:
