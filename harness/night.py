@@ -139,20 +139,17 @@ class Night:
         self.executor.submit(slot, TrainJob(tuple(self._job(each, self._opened) for each in running.trials.values())))
 
     def _companion(self, first: TrialRow) -> TrialRow | None:
-        """A trial that a worker can train together with another one, of those that hang on no result."""
-        key = self._group_key(first)
-        if key is None:
+        """A trial that a worker can train together with another one, of those that hang on no result.
+
+        One whose worker died goes alone, so that it is known whose fault it is.
+        """
+        key = _group_key(first)
+        if key is None or self.sharing.folder is None or self.store.deaths(first.id):
             return None
         while self.trials.states["waiting"] < grouping.MOST and self.search.independent():
             self._proposed()
-        return next((other for other in self.trials.queue() if self._group_key(other) == key), None)
-
-    def _group_key(self, trial: TrialRow) -> Hashable | None:
-        """See `grouping.key`; a trial whose worker died goes alone, so that it is known whose fault it is."""
-        key = grouping.key(trial.config, trial.seed, trial.fold)
-        if key is None or self.sharing.folder is None or self.store.deaths(trial.id):
-            return None
-        return key
+        alike = (other for other in self.trials.queue() if _group_key(other) == key)
+        return next((other for other in alike if not self.store.deaths(other.id)), None)
 
     def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
         return TrialJob(
@@ -328,6 +325,10 @@ def times_its_trials(spec: StudySpec) -> bool:
     costs = metrics.costs()
     units = [costs[objective.metric].unit for objective in spec.objectives if objective.metric in costs]
     return any(unit == "seconds" or unit.endswith("/s") for unit in units)
+
+
+def _group_key(trial: TrialRow) -> Hashable | None:
+    return grouping.key(trial.config, trial.seed, trial.fold)
 
 
 def _short(value: object) -> str:
