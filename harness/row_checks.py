@@ -82,16 +82,20 @@ def column_values(table: pa.Table, column: str, key: str, split: str) -> list[An
     return values
 
 
-def read_texts(table: pa.Table, column: str, key: str, bad: BadRows) -> list[str]:
-    """The texts of a column; what is no text with at least one visible character is a bad row."""
+def read_texts(table: pa.Table, column: str, key: str, bad: BadRows, what: str = "text") -> list[str]:
+    """The texts of a column; what is no text with at least one visible character is a bad row.
+
+    Args:
+        what: the field's word for such a text, for the reasons.
+    """
     values = column_values(table, column, key, bad.split)
     for row, value in enumerate(values):
         if value is None:
-            bad.add(row, "missing text", column, value)
+            bad.add(row, f"missing {what}", column, value)
         elif not isinstance(value, str):
-            bad.add(row, "text that is no string", column, value)
+            bad.add(row, f"{what} that is no string", column, value)
         elif not value.strip():
-            bad.add(row, "empty text", column, value)
+            bad.add(row, f"empty {what}", column, value)
     return values
 
 
@@ -210,11 +214,16 @@ def ordered_classes(found: set[str], declared: tuple[str, ...] | None) -> tuple[
     return sorted_names(found)
 
 
-def check_split(rows: int, label_names: tuple[str, ...], split: str, dropped: dict[str, int]) -> None:
-    """Refuse a split without rows, or a training split with fewer than two classes."""
+def check_rows(rows: int, split: str, dropped: dict[str, int]) -> None:
+    """Refuse a split without rows."""
     if rows == 0:
         why = "; ".join(f"{n} dropped: {reason}" for reason, n in dropped.items()) or "the source has none"
         raise DataError(f"split {split!r} has no rows left ({why})")
+
+
+def check_split(rows: int, label_names: tuple[str, ...], split: str, dropped: dict[str, int]) -> None:
+    """Refuse a split without rows, or a training split with fewer than two classes."""
+    check_rows(rows, split, dropped)
     if len(label_names) < 2:
         raise DataError(
             f"split {split!r} has the single class {', '.join(label_names)!r}; classification needs at least two"

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from harness.builtin import corpus
 from harness.errors import DataError, UnavailableError
+from harness.squad_files import read_squad
 
 if TYPE_CHECKING:
     from harness.spec import DataSpec
@@ -170,6 +171,7 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".tsv": read_tsv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".json": read_squad,
 }
 
 
@@ -186,6 +188,8 @@ def read_file(path: Path) -> pa.Table:
         return reader(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: holds {error.object[error.start]!r}, half of a character; mend the text") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
@@ -193,16 +197,17 @@ def read_file(path: Path) -> pa.Table:
 def open_folder(path: Path) -> Source:
     """A folder of files named after their splits, in shards or not, or one written by `save_to_disk`.
 
-    `train.parquet`, `train-00000-of-00002.parquet` and `train_1.csv` are all parts of the split train.
+    `train.parquet`, `train-00000-of-00002.parquet` and `train_1.csv` are all parts of the split train. Beside data in
+    another format a .json file describes them.
     """
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return open_saved(path)
     files = sorted(f for place in (path, path / "data") if place.is_dir() for f in place.iterdir())
+    readable = [file for file in files if file.suffix.lower() in READERS]
     splits: dict[str, list[Path]] = {}
-    for file in files:
-        if file.suffix.lower() in READERS:
-            split = re.split(r"[-_.]", file.name)[0]
-            splits.setdefault(split, []).append(file)
+    for file in [file for file in readable if file.suffix.lower() != ".json"] or readable:
+        split = re.split(r"[-_.]", file.name)[0]
+        splits.setdefault(split, []).append(file)
     if not splits:
         raise DataError(f"{path}: no file with one of the endings {', '.join(READERS)}, named after its split")
     for split, parts in splits.items():

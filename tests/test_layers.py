@@ -15,8 +15,8 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
 errors disk configuration records jobs grouping ranking folds yaml_reader metrics verdicts freezing tasks.base
-row_checks study_file spec
-builtin hub sources environment
+row_checks question_rows study_file spec
+builtin hub squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data encoder
 cache profiling prefix sharing evaluation optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing

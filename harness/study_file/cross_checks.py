@@ -5,7 +5,7 @@ Every check yields the key path that an author would edit, and the sentence that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.configuration import hyperparameters
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Fault = tuple[Path, str]
 BUILTIN_DATA = "builtin:reviews"
+QUESTION_ANSWERING = "question-answering"
+OF_QUESTIONS = ("question", "context", "answers", "id", "unanswerable")  # keys of data that it alone reads
+OF_TEXTS = ("text", "text_pair", "label", "positive")  # and those that it does not
 
 
 def data_faults(data: DataSpec) -> Iterator[Fault]:
@@ -30,19 +33,26 @@ def data_faults(data: DataSpec) -> Iterator[Fault]:
     for option in ("noise", "rows"):
         if data.path != BUILTIN_DATA and getattr(data, option) is not None:
             yield (option,), f"belongs to {BUILTIN_DATA} alone, and path is {shown(data.path)}; take it out"
-    columns = {"text": data.text, "text_pair": data.text_pair, "label": data.label}
-    for key in ("text_pair", "label"):
-        if columns[key] == data.text:
-            yield (key,), f"must be another column than text, got {shown(data.text)}; name the column that holds it"
+    for first, *others in (("text", "text_pair"), ("text", "label"), OF_QUESTIONS[:4]):
+        yield from _same_column(data, first, others)
     asked = sum(amount for amount in (data.train, data.validation, data.test) if isinstance(amount, int))
     if data.rows is not None and asked > data.rows:
         yield ("rows",), f"must be at least {asked}, the rows of all splits, got {data.rows}; raise it"
+
+
+def _same_column(data: DataSpec, first: str, others: Sequence[str]) -> Iterator[Fault]:
+    taken = {getattr(data, first): first}
+    for key in others:
+        column = getattr(data, key)
+        if (other := taken.setdefault(column, key)) != key:
+            yield (key,), f"must be another column than {other}, got {shown(column)}; name the column that holds it"
 
 
 def study_faults(spec: StudySpec) -> Iterator[Fault]:
     """Contradictions between the sections of a study file."""
     if spec.task not in task_names():
         yield ("task",), f"must be a known task, got {shown(spec.task)}; {nearest(spec.task, task_names())}"
+    yield from _columns_of_another_task(spec)
     if not spec.configurations and not spec.search:
         yield (), "asks for no trial; add `search:` with a list of values, or `configurations:`"
     yield from _twice(spec)
@@ -53,6 +63,14 @@ def study_faults(spec: StudySpec) -> Iterator[Fault]:
     yield from _endless(spec)
     if isinstance(spec.seed, list) and spec.replicates > 1:
         yield ("replicates",), f"must be 1 beside a list of seeds, got {spec.replicates}; give one seed or take it out"
+
+
+def _columns_of_another_task(spec: StudySpec) -> Iterator[Fault]:
+    asks = spec.task == QUESTION_ANSWERING
+    for key in OF_TEXTS if asks else OF_QUESTIONS:
+        if key in spec.data.model_fields_set:
+            columns = "question, context, answers and id" if asks else "text, text_pair and label"
+            yield ("data", key), f"is not read by task {spec.task}, whose columns are {columns}; take it out"
 
 
 def _twice(spec: StudySpec) -> Iterator[Fault]:

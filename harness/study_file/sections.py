@@ -141,7 +141,7 @@ _Amount = Annotated[_Rows | _Share | Annotated[SplitSpec, Tag(MARK + "split")], 
 class DataSpec(Section):
     """The data of a study and how they are split."""
 
-    path: _Name = Field(description="Hub id, folder, parquet, csv or jsonl file, or builtin:reviews")
+    path: _Name = Field(description="Hub id, folder, parquet, csv, jsonl or SQuAD json file, or builtin:reviews")
     name: _Name | None = Field(default=None, description="configuration of a Hub data set")
     revision: _Name | None = Field(default=None, description="branch, tag or commit of a Hub data set; default newest")
     text: _Name = Field(default="text", description="column of the text")
@@ -149,6 +149,15 @@ class DataSpec(Section):
     label: _Name = Field(default="label", description="column of the label, text or numbers")
     positive: Annotated[int | str, BeforeValidator(_label)] | None = Field(
         default=None, description="class that binary f1, precision and recall speak of; default the highest label"
+    )
+    question: _Name = Field(default="question", description="question answering: column of the question")
+    context: _Name = Field(default="context", description="question answering: column of the text to answer from")
+    answers: _Name = Field(
+        default="answers", description="question answering: column of the answers, as in SQuAD: text and answer_start"
+    )
+    id: _Name = Field(default="id", description="question answering: column of the question's id")
+    unanswerable: bool = Field(
+        default=False, description="question answering: questions may have no answer, as in SQuAD 2.0"
     )
     groups: _Name | None = Field(default=None, description="column such as language: every metric also by group")
     train: _Amount | None = Field(default=None, description="rows to train on: a number, share or split; default all")
@@ -158,7 +167,8 @@ class DataSpec(Section):
         default=None, description="cross-validate with so many folds"
     )
     on_bad_row: Literal["error", "drop"] = Field(
-        default="error", description="a row without text or label: refuse it, or count and drop it"
+        default="error",
+        description="a row without text or label, or with an answer that its context lacks: refuse, or count and drop",
     )
     noise: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
         default=None, description="builtin:reviews: share of wrong labels"
