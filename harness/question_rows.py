@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from harness.spec import DataSpec
 
 IMPOSSIBLE = "is_impossible"  # version 2.0's own column, where the data have it
+CLASSES = ("no answer", "answer")  # of data in which both occur
 NO_ANSWER = "question without an answer (version 2.0 data? then write data.unanswerable: true)"
 
 
 def read_questions(table: pa.Table, data: DataSpec, *, split: str) -> Examples:
     """Examples of all good rows of a split, in the order of the source.
 
-    Texts are the questions, pairs the contexts, labels 1 where the question has an answer and 0 where it has none.
+    Texts are the questions, pairs the contexts, labels 1 where the question has an answer and 0 where it has none; the
+    labels have names only where both may occur.
     `extra` holds "id", "answers" (the texts of an example's answers) and "starts" (where in the context each begins).
 
     Args:
@@ -51,7 +53,7 @@ def read_questions(table: pa.Table, data: DataSpec, *, split: str) -> Examples:
         texts=questions,
         pairs=contexts,
         labels=np.array([bool(texts) for texts in answers], dtype=np.int64),
-        label_names=(),
+        label_names=CLASSES if data.unanswerable else (),
         groups=groups,
         dropped=dropped,
         extra={"id": ids, "answers": answers, "starts": starts},
