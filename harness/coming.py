@@ -47,12 +47,13 @@ class Begun(NamedTuple):
 
 
 class Coming(NamedTuple):
-    """A trial that will be run."""
+    """A trial that will be run; `independent` of what others come to, so that it can be placed beside them."""
 
     config: TrialConfig
     seed: int
     replicate: int
     fold: int | None
+    independent: bool = True
 
     @property
     def course(self) -> tuple[TrialConfig, int | None]:
@@ -98,8 +99,11 @@ def ahead(spec: StudySpec, record: Begun) -> Ahead:
     known = {(row.config.fingerprint, row.replicate, row.fold): row for row in record.trials}
     drawn = [Coming(row.config, row.seed, row.replicate, row.fold) for row in known.values() if not row.finished]
     sampled, number = 0, len(record.trials)
-    while sampled < DRAWN and (proposal := search.next()) is not None:
-        drawn.append(Coming(proposal.config, proposal.seed, proposal.replicate, proposal.fold))
+    while sampled < DRAWN:
+        independent = search.independent()
+        if (proposal := search.next()) is None:
+            break
+        drawn.append(Coming(proposal.config, proposal.seed, proposal.replicate, proposal.fold, independent))
         search.add(_alike(number, drawn[-1]))
         search.finish(number, "complete", [0.0] * len(spec.objectives))
         sampled += proposal.origin == "sampled"

@@ -228,6 +228,7 @@ class TrialCost:
         cache_bytes: that it adds to the states on disk.
         row_bytes: logits and margins of one epoch, before compression.
         trained_bytes: of the weights that train.
+        fusible: whether a worker can train it together with others, where `grouping.key` lets them.
         batch_size: with which it fits into memory; None when not even one row does.
         fits: whether it runs as asked; None where nobody knows.
         peak_memory_bytes: highest of its measured shapes; None for a derived one.
@@ -248,6 +249,7 @@ class TrialCost:
     cache_bytes: int
     row_bytes: int
     trained_bytes: int
+    fusible: bool
     batch_size: int | None
     fits: bool | None
     peak_memory_bytes: int | None

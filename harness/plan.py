@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import shutil
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -247,7 +246,11 @@ def _bills(spec: StudySpec, record: Begun, drawn: Sequence[Coming], costs: Mappi
         config, cost = trial.config, costs[trial.course]
         # the chance that the n-th of equal trials is among the best k so far
         keeps = min(1.0, spec.keep / place_in_line)
-        bills.append(Bill(config.model, config.max_length, config.dropout, cost, trial.course not in seen, keeps))
+        may = trial.independent and cost.fusible
+        group = grouping.key(config, trial.seed, trial.fold) if may else None
+        bills.append(
+            Bill(config.model, config.max_length, config.dropout, cost, trial.course not in seen, keeps, group)
+        )
         seen.add(trial.course)
     return bills
 
@@ -272,8 +275,6 @@ def in_time(placed: Sequence[Placed], left: float, total: int | None, slots: int
 def _at_most(spec: StudySpec, drawn: Sequence[Coming]) -> str:
     stops = [] if spec.pruner.name == "none" else [f"the {spec.pruner.name} pruner"]
     stops += ["early stopping"] if any(trial.config.early_stopping for trial in drawn) else []
-    together = Counter(grouping.key(trial.config, trial.seed, trial.fold) for trial in drawn)
-    stops += ["classifiers that are trained together"] if any(n > 1 for key, n in together.items() if key) else []
     return " and ".join(stops)
 
 

@@ -211,6 +211,7 @@ class Probe:
             cache_bytes=shared.new_bytes if shared else 0,
             row_bytes=_row_bytes(loaded),
             trained_bytes=encoder.count(set(encoder.trained_names(config.freeze, config.epochs))) * FLOAT_BYTES,
+            fusible=set(outline.cuts.values()) == {encoder.layers + 1},  # as `group.py` asks
             batch_size=smallest,
             fits=self._fits(outline.shapes, peaks),
             peak_memory_bytes=max(peaks) if len(peaks) == len(paces) else None,

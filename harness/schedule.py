@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import harness.grouping as grouping
 from harness.jobs import ModelCost, TrialCost
 
 LENGTHS_HELD = 4  # a worker holds training and validation rows at so many lengths
@@ -26,6 +27,7 @@ class Bill(NamedTuple):
         cost: of it.
         first: whether it is the first of its kind, which works out what all of them share.
         keeps: chance that its weights are written.
+        group: trials with equal ones are trained together; None where a trial goes alone.
     """
 
     model: str
@@ -34,10 +36,11 @@ class Bill(NamedTuple):
     cost: TrialCost
     first: bool
     keeps: float
+    group: Hashable | None = None
 
 
 class Placed(NamedTuple):
-    """When a trial ends, and how long it took, both in seconds."""
+    """When a trial ends, and how long it took, both in seconds; of trials trained together, each its share."""
 
     end: float
     seconds: float
@@ -89,24 +92,56 @@ def place(
         key = (bill.model, bill.max_length)
         tokenise[key] = max(tokenise.get(key, 0.0), bill.cost.tokenise_seconds)
     workers = [_Worker(opening_seconds) for _ in range(slots)]
-    placed = []
-    for bill in bills:
+    placed: dict[int, Placed] = {}
+    for members in _jobs(bills, shared):
         worker = heapq.heappop(workers)
-        model = models[bill.model]
-        seconds = worker.take(bill, model, data_seconds, tokenise[bill.model, bill.max_length])
-        seconds += trial_seconds(bill, model, shared)
+        group = [bills[number] for number in members]
+        first = group[0]
+        model = models[first.model]
+        seconds = worker.take(first, model, data_seconds, tokenise[first.model, first.max_length])
+        seconds += group_seconds(group, model, shared)
         worker.free_at += seconds
-        placed.append(Placed(worker.free_at, seconds))
+        placed |= dict.fromkeys(members, Placed(worker.free_at, seconds / len(group)))
         heapq.heappush(workers, worker)
-    return placed
+    return [placed[number] for number in range(len(bills))]
+
+
+def _jobs(bills: Sequence[Bill], shared: bool) -> list[list[int]]:
+    """Numbers of the trials that a worker is given at once, as `night.py` finds companions for the first in line."""
+    waiting = list(range(len(bills)))
+    found = []
+    while waiting:
+        first = bills[waiting[0]]
+        alike = [
+            number for number in waiting if shared and first.group is not None and bills[number].group == first.group
+        ]
+        members = alike[: grouping.MOST] or waiting[:1]
+        found.append(members)
+        waiting = [number for number in waiting if number not in members]
+    return found
+
+
+def group_seconds(group: Sequence[Bill], model: ModelCost, shared: bool = True) -> float:
+    """Of trials trained together, loading and tokenising left out: a step of all takes what a step of one takes."""
+    if len(group) == 1:
+        return trial_seconds(group[0], model, shared)
+    longest = max(group, key=lambda bill: sum(bill.cost.train_seconds)).cost
+    share = sum(bill.cost.fill_seconds for bill in group if bill.first)
+    own = sum(_own_seconds(bill, model) for bill in group)
+    return longest.begin_seconds + share + sum(longest.train_seconds) + own
 
 
 def trial_seconds(bill: Bill, model: ModelCost, shared: bool = True) -> float:
-    """Of one trial, loading and tokenising left out."""
+    """Of one trial alone, loading and tokenising left out."""
     cost = bill.cost
-    epochs = len(cost.train_seconds)
     train = sum(cost.train_seconds) + (0.0 if shared else cost.spared_seconds)
     share = cost.fill_seconds if shared and bill.first else 0.0
     written = CHECKPOINT_PARTS * cost.trained_bytes / max(model.total_bytes, 1) * int(train / CHECKPOINT_SECONDS)
-    saving = epochs * cost.save_seconds + (bill.keeps + written) * model.keep_seconds
-    return cost.begin_seconds + share + train + epochs * cost.evaluate_seconds + saving
+    return cost.begin_seconds + share + train + written * model.keep_seconds + _own_seconds(bill, model)
+
+
+def _own_seconds(bill: Bill, model: ModelCost) -> float:
+    """What a trial costs though it is trained together with others: its metrics and its weights."""
+    cost = bill.cost
+    epochs = len(cost.train_seconds)
+    return epochs * (cost.evaluate_seconds + cost.save_seconds) + bill.keeps * model.keep_seconds

@@ -131,8 +131,8 @@ def cost(**values: object) -> TrialCost:
     zero = dict.fromkeys(("evaluate_seconds", "save_seconds", "begin_seconds", "tokenise_seconds", "fill_seconds"), 0.0)
     given = {
         "how": "probed", "train_rows": 80, "validation_rows": 20, "steps_per_epoch": 5, "train_seconds": (10.0,),
-        "spared_seconds": 0.0, "cache_bytes": 0, "row_bytes": 1, "trained_bytes": 400, "batch_size": 16, "fits": True,
-        "peak_memory_bytes": 10, "note": "",
+        "spared_seconds": 0.0, "cache_bytes": 0, "row_bytes": 1, "trained_bytes": 400, "fusible": False,
+        "batch_size": 16, "fits": True, "peak_memory_bytes": 10, "note": "",
     }  # fmt: skip
     return TrialCost(**(zero | given | values))  # type: ignore[arg-type]
 
@@ -174,6 +174,19 @@ def test_epochs_evaluate_and_save_and_long_trials_write_checkpoints() -> None:
         4 + 3 + 10 + 2 + 1 + 0.5
     ]
     assert seconds([bill(train_seconds=(650.0,))]) == [4 + 3 + 650 + 2 * 4 * 1.0]  # two of them, four times the weights
+
+
+def test_trials_of_one_group_go_to_one_worker_and_end_together() -> None:
+    bills = [bill()._replace(group=group) for group in ("a", "b", "a", None, "a")]
+    placed = place(bills, 2, 2.0, MODELS, 4.0)
+    assert [each.end for each in placed] == [19, 19, 19, 29, 19]
+    assert [each.seconds for each in placed] == pytest.approx([17 / 3, 17, 17 / 3, 10, 17 / 3])
+    assert len({each.end for each in place(bills, 1, 2.0, MODELS, 4.0, shared=False)}) == 5
+
+
+def test_a_group_has_a_bound() -> None:
+    placed = place([bill()._replace(group="a")] * 65, 1, 2.0, MODELS, 4.0)
+    assert [len([each for each in placed if each.end == end]) for end in (19, 29)] == [64, 1]
 
 
 def test_trials_that_end_in_time_are_counted_further_ones_at_the_mean() -> None:
@@ -221,10 +234,18 @@ def test_pruner_and_early_stopping_make_it_at_most() -> None:
     assert words(plan)["time"].startswith("at most ")
 
 
-def test_classifiers_that_are_trained_together_take_less_than_is_said() -> None:
-    text = HEAD + "fixed: {freeze: classifier}\nsearch: {learning_rate: [1e-4, 1e-3]}\n"
-    assert planned(text).at_most == "classifiers that are trained together"
-    assert planned(text, "fixed.freeze=head").at_most == ""
+def test_classifiers_that_are_trained_together_are_trained_once_and_measured_each() -> None:
+    text = HEAD + "fixed: {freeze: classifier}\nsearch: {learning_rate: [1e-4, 1e-3, 1e-2], batch_size: [8, 16]}\n"
+    each = {"train_seconds": (10.0, 10.0), "evaluate_seconds": 1.0, "begin_seconds": 0.5}
+    assert planned(text, fusible=True, **each).seconds == pytest.approx(1 + 2 * (0.5 + 20 + 3 * 2 * 1))
+    assert planned(text, **each).seconds == pytest.approx(1 + 6 * (0.5 + 20 + 2))
+    assert planned(text, "fixed.freeze=head", fusible=True, **each).seconds == pytest.approx(1 + 6 * (0.5 + 20 + 2))
+
+
+def test_what_a_sampler_chooses_by_results_is_not_trained_together() -> None:
+    text = SAMPLED.replace("epochs: [1, 4]", "epochs: [1]") + "fixed: {freeze: classifier}\n"
+    assert planned(text, fusible=True).seconds == pytest.approx(1 + 10 + 15 * 10)  # tpe draws ten at random
+    assert planned(text, "sampler=random", fusible=True).seconds == pytest.approx(1 + 10)
 
 
 def test_a_budget_of_time_says_how_many_trials_end_in_it() -> None:

@@ -96,6 +96,13 @@ def test_steps_rows_and_bytes_are_those_of_the_trials(tmp_path, monkeypatch):
     assert sum(cost.cache_bytes for cost in costs) == pytest.approx(stored, abs=1000 * len(entries))
 
 
+def test_a_classifier_can_be_trained_together_with_others_where_its_states_are_shared(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    jobs = [a_job(tmp_path, freeze=freeze, epochs=1) for freeze in ("classifier", "head")]
+    alone = a_job(tmp_path, sharing=Sharing(), freeze="classifier", epochs=1)
+    assert [cost.fusible for cost in probed(tmp_path, *jobs, alone).costs] == [True, False, False]
+
+
 def test_states_that_are_there_are_neither_counted_nor_paid_again(tmp_path, monkeypatch):
     quick(monkeypatch)
     job = a_job(tmp_path, sharing=Sharing(str(tmp_path / "cache"), 10**9, ("head",)), freeze="head")
