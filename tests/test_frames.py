@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from results_support import epoch, prepared, running, study_file
@@ -71,6 +72,25 @@ def test_the_summary_shows_the_best_epoch_and_the_last(engine):
     assert best["shared_work"] == {"prefix": "embeddings"}
     assert (waiting["state"], waiting["replicate"], waiting["seed"]) == ("waiting", 1, 43)
     assert waiting[["objective", "validation_loss", "train_samples_per_second"]].isna().all()
+
+
+def test_the_summary_of_one_study_has_the_rows_of_the_view(engine):
+    both, empty = frames.summary(engine), frames.summary(engine, "empty")
+    pd.testing.assert_frame_equal(frames.summary(engine, "probe"), both[both["study"] == "probe"])
+    assert len(both) == 2 and len(empty) == 0
+
+
+def test_curves_and_loads_are_those_of_the_whole_frames(engine):
+    epochs, records = frames.epochs(engine, "probe"), frames.epoch_records(engine, "probe")
+    losses = frames.losses(engine, "probe")
+    assert list(losses) == ["study", "trial", "epoch", "train_loss", "validation_loss", "epoch_seconds"]
+    pd.testing.assert_frame_equal(losses, epochs[list(losses)])
+    pd.testing.assert_frame_equal(frames.loads(engine, "probe"), records[["trial", "load"]])
+    assert frames.losses(engine, "empty").dtypes.equals(losses.dtypes)
+
+
+def test_metrics_of_groups_can_be_had_alone(engine):
+    assert set(frames.metrics(engine, "probe", of_groups=True)["group"]) == {"german"}
 
 
 def test_groups_do_not_enter_the_views(engine):

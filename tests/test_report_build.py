@@ -105,6 +105,21 @@ def test_the_notebook_shows_what_the_page_shows(built: build.Built) -> None:
     assert len(findings) > 10 and all(f"<li>{sentence}</li>" in html for sentence in findings)
 
 
+def test_of_very_many_trials_the_notebook_gets_the_outputs_that_running_it_gives(
+    database: Path, built: build.Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook, "EXECUTED_UP_TO", 11)
+    written = build.build(database, "reviews", tmp_path / "reviews")
+    books = [nbformat.read(each.paths[1], as_version=4) for each in (built, written)]
+    executed, filled = ([cell for cell in book.cells if cell.cell_type == "code"] for book in books)
+    shown, same = ([[(o.data, o.metadata) for o in cell.outputs] for cell in cells[1:]] for cells in (executed, filled))
+    assert len(shown) > 4 and all(shown)
+    assert same == shown
+    assert [cell.source for cell in filled[1:]] == [cell.source for cell in executed[1:]]
+    assert "has 12 trials: the outputs were written together with the page" in books[1].cells[0].source
+    assert {cell.execution_count for cell in filled} == {None}
+
+
 def test_the_notebook_names_no_folder_of_this_machine(built: build.Built, database: Path) -> None:
     assert str(database.parent) not in built.paths[1].read_text()
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 import harness.verdicts as verdicts
@@ -60,15 +61,43 @@ def table(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
         Columns TABLE, one row a trial in the order of `summary`. Losses in nats, times in seconds,
         NaN where not measured.
     """
-    curves = _curves(epochs)
-    rows = []
+    trials = _measured(summary, epochs)
+    trials = trials[trials["last_epoch"].notna() | (trials["reason"] == "diverged")]
+    found = _found(trials, epochs)
+    evidence = [each.evidence for each in found]
+    told = {name: [each.get(name) for each in evidence] for name in ("strength", "reason")}
+    numbers = {name: _floats(each.get(name) for each in evidence) for name in ("best_epoch", *_MEASURED)}
+    frame = trials.assign(
+        verdict=[each.name for each in found],
+        words=[each.words for each in found],
+        **told,
+        **numbers,
+    )
+    return frame.rename(columns={"best_epoch": "best_loss_epoch"})[TABLE].reset_index(drop=True)
+
+
+_MEASURED = ("gap_at_best", "gap_at_last", "relative_rise", "epochs_after_best", "seconds_after_best")
+
+
+def _floats(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+
+def _measured(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Keys and stored verdict of each trial with what its epochs come to; missing where there are none."""
     known = [name for name in (*KEYS, *_STORED) if name in summary.columns]
-    for trial in summary[known].to_dict("records"):
-        key = (trial["study"], trial["trial"])
-        diverged = trial.get("reason") == "diverged"
-        if key in curves or diverged:
-            rows.append(_row(trial, curves.get(key, {}), diverged))
-    return pd.DataFrame(rows, columns=TABLE)
+    numbers = ("validation_loss", "epoch_seconds")
+    curves = epochs[[*KEYS, "epoch"]].assign(**{name: epochs[name].astype("float64") for name in numbers})
+    grouped = curves.sort_values("epoch", kind="stable").groupby(KEYS, sort=False)
+    found = pd.DataFrame(
+        {
+            "last_epoch": grouped["epoch"].max().astype("float64"),
+            "best_validation_loss": grouped["validation_loss"].min(),
+            "last_validation_loss": grouped["validation_loss"].last(),  # the last that was measured
+            "seconds": grouped["epoch_seconds"].sum(min_count=1),
+        }
+    )
+    return summary[known].reset_index(drop=True).merge(found.reset_index(), on=KEYS, how="left", validate="one_to_one")
 
 
 Losses = tuple[float, float, float]
@@ -97,46 +126,43 @@ def _judge(curve: Mapping[int, Losses], diverged: bool) -> Verdict:
     return verdicts.judge(Curve(train, validation, seconds, diverged=diverged))
 
 
-def _row(trial: Mapping[Hashable, Any], curve: Mapping[int, Losses], diverged: bool) -> dict[str, Any]:
-    in_order = [curve[epoch] for epoch in sorted(curve)]
-    measured = [validation for _, validation, _ in in_order if not math.isnan(validation)]
-    timed = [seconds for _, _, seconds in in_order if not math.isnan(seconds)]
-    name, words, evidence = _found(trial, curve, diverged)
-    return {
-        "study": trial["study"],
-        "trial": trial["trial"],
-        "verdict": name,
-        "words": words,
-        "strength": evidence["strength"],
-        "reason": evidence["reason"],
-        "best_loss_epoch": _number(evidence["best_epoch"]),
-        "last_epoch": max(curve, default=math.nan),
-        "best_validation_loss": min(measured, default=math.nan),
-        "last_validation_loss": measured[-1] if measured else math.nan,
-        **{name: _number(evidence[name]) for name in _MEASURED},
-        "seconds": math.fsum(timed) if timed else math.nan,
-    }
+class _Found(NamedTuple):
+    """Name, words and evidence of a verdict."""
+
+    name: str
+    words: str
+    evidence: Mapping[str, Any]
 
 
-_MEASURED = ("gap_at_best", "gap_at_last", "relative_rise", "epochs_after_best", "seconds_after_best")
+def _found(trials: pd.DataFrame, epochs: pd.DataFrame) -> list[_Found]:
+    """The verdict on each trial: as stored by the present rules, else as judged here."""
+    named = [trials[name].tolist() if name in trials else [None] * len(trials) for name in _STORED]
+    stored = [dict(zip(_STORED, values, strict=True)) for values in zip(*named, strict=True)]
+    ready = [_of_present_rules(each) for each in stored]
+    keys_of = list(zip(*(trials[name].tolist() for name in KEYS), strict=True))
+    lacking = trials.loc[[each is None for each in ready], KEYS]
+    curves = _curves(epochs.merge(lacking, on=KEYS))
+    return [
+        _judged_here(trial, curves.get(key, {})) if known is None else known
+        for trial, key, known in zip(stored, keys_of, ready, strict=True)
+    ]
 
 
-def _found(
-    trial: Mapping[Hashable, Any], curve: Mapping[int, Losses], diverged: bool
-) -> tuple[str, str, Mapping[str, Any]]:
-    """Name, words and evidence: as stored by the present rules, else as judged here."""
-    name, words, evidence = (trial.get(key) for key in ("verdict", "verdict_words", "verdict_evidence"))
-    if isinstance(name, str) and isinstance(words, str) and isinstance(evidence, Mapping):
-        if trial.get("verdict_version") == verdicts.VERSION:
-            return name, words, evidence
-    verdict = _judge(curve, diverged)
+def _of_present_rules(trial: Mapping[str, Any]) -> _Found | None:
+    name, words, evidence = (trial[key] for key in ("verdict", "verdict_words", "verdict_evidence"))
+    whole = isinstance(name, str) and isinstance(words, str) and isinstance(evidence, Mapping)
+    return _Found(name, words, evidence) if whole and trial["verdict_version"] == verdicts.VERSION else None
+
+
+def _judged_here(trial: Mapping[str, Any], curve: Mapping[int, Losses]) -> _Found:
+    verdict = _judge(curve, trial["reason"] == "diverged")
     judged = _stored(trial, verdict)
     if judged == (verdict.name, verdict.words):
-        return *judged, verdict.evidence
-    return *judged, {**verdict.evidence, "strength": "", "reason": "as stored when the trial ended"}
+        return _Found(*judged, verdict.evidence)
+    return _Found(*judged, {**verdict.evidence, "strength": "", "reason": "as stored when the trial ended"})
 
 
-def _stored(trial: Mapping[Hashable, Any], verdict: Verdict) -> tuple[str, str]:
+def _stored(trial: Mapping[str, Any], verdict: Verdict) -> tuple[str, str]:
     """Name and words as stored, else as judged here."""
     name, words = trial.get("verdict"), trial.get("verdict_words")
     if not isinstance(name, str) or not name:
@@ -144,10 +170,6 @@ def _stored(trial: Mapping[Hashable, Any], verdict: Verdict) -> tuple[str, str]:
     if isinstance(words, str) and words:
         return name, words
     return name, verdict.words if name == verdict.name else name
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 # --- what was wasted, and what to change -------------------------------------------------------------

@@ -23,7 +23,15 @@ def varied(trials: pd.DataFrame) -> list[str]:
         trials: columns of `harness_summary`; further hyperparameters are read where their columns exist.
     """
     present = [name for name in hyperparameters() if name in trials.columns]
-    return [name for name in present if values(trials[name]).nunique() > 1]
+    return [name for name in present if varies(trials[name])]
+
+
+def varies(column: pd.Series) -> bool:
+    """Whether there are two or more `values`; counted without making them where those of the column can be hashed."""
+    try:
+        return bool(column.nunique() + int(column.isna().any()) > 1)
+    except TypeError:
+        return bool(values(column).nunique() > 1)
 
 
 def values(column: pd.Series) -> pd.Series:

@@ -16,7 +16,7 @@ import pandas as pd
 import harness.analysis.fanova as fanova
 import harness.metrics as metrics
 from harness.analysis.answer import Answer, nothing
-from harness.analysis.parameters import values, varied
+from harness.analysis.parameters import varied, varies
 from harness.analysis.statistics import RESAMPLES, resampled_means, resampled_rows, simultaneous_differences
 
 MIN_TRIALS = 10
@@ -89,7 +89,7 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
         Columns IMPORTANCE, most important first; empty with a note when there are too few trials.
     """
     done = trials[(trials["state"] == "complete") & np.isfinite(trials["objective"].astype("float64"))]
-    names = sorted(name for name in (parameters or varied(done)) if values(done[name]).nunique() > 1)
+    names = sorted(name for name in (parameters or varied(done)) if varies(done[name]))
     needed = max(MIN_TRIALS, TRIALS_A_PARAMETER * len(names))
     if not names:
         return nothing(IMPORTANCE, "no parameter varied among the complete trials")

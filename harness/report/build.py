@@ -27,18 +27,21 @@ class Built(NamedTuple):
     failures: tuple[str, ...]
 
 
-def build(engine_target: str | Path, study: str, folder: str | Path) -> Built:
+def build(engine_target: str | Path, study: str, folder: str | Path, texts: bool = True) -> Built:
     """Write `report.html`, `report.ipynb`, `figures/` and `tables/` below `folder`.
 
     Args:
         engine_target: path of results.db, or the URL of a server.
+        study: its name.
+        folder: made if it is not there.
+        texts: whether texts of examples may be shown.
 
     Raises:
         UsageError: there is no such study.
         StorageError: the folder cannot be written.
     """
     folder = Path(folder)
-    frames = opened(engine_target, study)
+    frames = opened(engine_target, study, texts)
     try:
         built = [(each, assemble(each, frames)) for each in section.sections()]
     finally:
@@ -48,8 +51,11 @@ def build(engine_target: str | Path, study: str, folder: str | Path) -> Built:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = write(folder, study, frames.question, pieces)
-        book = notebook.make(study, engine_target, folder, [each for each, _ in kept])
-        failures = notebook.execute(book, engine_target, folder)
+        book = notebook.make(study, engine_target, folder, [each for each, _ in kept], texts)
+        if len(frames.summary) > notebook.EXECUTED_UP_TO:
+            failures = notebook.fill(book, pieces, len(frames.summary))
+        else:
+            failures = notebook.execute(book, engine_target, folder)
         paths.insert(1, notebook.save(book, folder / "report.ipynb"))
     except OSError as error:
         raise StorageError(f"the report cannot be written below {folder}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,7 +46,7 @@ def _described(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
         written: dict[Any, str] = {}
         texts = []
         for number in trials[name].tolist():
-            key = None if is_missing(number) else (type(number), str(number))
+            key = None if is_missing(number) else (type(number), number if isinstance(number, Hashable) else str(number))
             if key not in written:
                 written[key] = _written(name, number)
             texts.append(written[key])

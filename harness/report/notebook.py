@@ -19,13 +19,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import v4
 
+from harness.report.display_data import FAILURE, display_data
+from harness.report.pieces import Piece
 from harness.report.section import Section
 from harness.report.tables import markdown_text
 from harness.results.engine import is_server
 
+EXECUTED_UP_TO = 10_000
+"""Trials of a study whose notebook is executed; beyond, its outputs are those of the page (see `fill`)."""
 START_SECONDS, CELL_SECONDS = 60, 180
 DATABASE_VARIABLE = "HARNESS_DB"
-_FAILURE = "harness_failure"
 
 
 class _ThisPython(KernelSpecManager):
@@ -43,15 +46,24 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(argv=[sys.executable, *arguments], display_name="Python 3", language="python")
 
 
-def make(study: str, target: str | Path, folder: Path, sections: Sequence[Section]) -> Any:
-    """A notebook that is not executed yet: a cell that opens the study, then one cell a section."""
+def make(study: str, target: str | Path, folder: Path, sections: Sequence[Section], texts: bool = True) -> Any:
+    """A notebook that is not executed yet: a cell that opens the study, then one cell a section.
+
+    Args:
+        study: its name.
+        target: path of results.db, or the URL of a server.
+        folder: where the notebook will lie.
+        sections: in their order.
+        texts: whether texts of examples may be shown.
+    """
     opening, database = ["from harness.report import interactive", ""], ""
     if is_server(target):
         opening.insert(0, "import os\n")
         database = f"os.environ[{DATABASE_VARIABLE!r}]"  # a URL may hold a password: it is never written down
     else:
         database = repr(Path(os.path.relpath(Path(target).absolute(), folder.absolute())).as_posix())
-    opening.append(f"report = interactive.open_report({study!r}, {database})")
+    without = "" if texts else ", texts=False"
+    opening.append(f"report = interactive.open_report({study!r}, {database}{without})")
     cells = [
         v4.new_markdown_cell(f"# {markdown_text(study)}\n\nEach cell calls one section of the report."),
         v4.new_code_cell("\n".join(opening)),
@@ -103,6 +115,24 @@ def execute(book: Any, target: str | Path, folder: Path, cell_seconds: int = CEL
     return [*([stopped] if stopped else []), *_failed(book)]
 
 
+def fill(book: Any, pieces: Sequence[Piece], trials: int) -> list[str]:
+    """Give each cell the outputs that running it would give, from sections that are built already.
+
+    Of a study with very many trials a section takes seconds, and the kernel would build all of them a second time.
+    The notebook says so, and running its cells works as in any other.
+    """
+    said = (
+        f"This study has {trials:,} trials: the outputs were written together with the page, from the same sections, "
+        "instead of building each of them twice. Running the cells builds them anew."
+    )
+    book.cells[0].source += f"\n\n{said}"
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    for cell, piece in zip(code[1:], pieces, strict=True):
+        shown = display_data(piece)
+        cell.outputs = [v4.new_output("display_data", data=each.data, metadata=each.metadata) for each in shown]
+    return _failed(book)
+
+
 def _say(book: Any, words: str) -> None:
     """Leave a note at the first cell that was not finished."""
     code = [place for place, cell in enumerate(book.cells) if cell.cell_type == "code"]
@@ -119,8 +149,8 @@ def _failed(book: Any) -> list[str]:
         for output in cell.get("outputs", []):
             if output.output_type == "error" and output.ename != "KeyboardInterrupt":  # how a hung cell is stopped
                 found.append(f"notebook cell {cell.source.splitlines()[-1]!r}: {output.ename}: {output.evalue}")
-            elif _FAILURE in output.get("metadata", {}):
-                found.append(f"notebook cell {cell.source!r}: {output.metadata[_FAILURE]}")
+            elif FAILURE in output.get("metadata", {}):
+                found.append(f"notebook cell {cell.source!r}: {output.metadata[FAILURE]}")
     return found
 
 

@@ -38,7 +38,9 @@ class Drawn:
     @cached_property
     def png(self) -> bytes:
         """As PNG."""
-        return figures.png(self.figure)
+        image = figures.png(self.figure)
+        self.figure.set_layout_engine("none")  # all has its place now: the SVG keeps it, without the time to find it
+        return image
 
     @property
     def uri(self) -> str:

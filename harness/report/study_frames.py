@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +29,13 @@ class StudyFrames:
     Args:
         engine: read-only.
         name: of the study.
+        texts: whether texts of examples may be shown.
     """
 
-    def __init__(self, engine: sa.Engine, name: str) -> None:
+    def __init__(self, engine: sa.Engine, name: str, texts: bool = True) -> None:
         self.engine = engine
         self.name = name
+        self.texts = texts
         self._computed: dict[str, Any] = {}
 
     def once(self, key: str, compute: Callable[[], Answered]) -> Answered:
@@ -87,19 +90,23 @@ class StudyFrames:
     def trials(self) -> pd.DataFrame:
         """The summary with every hyperparameter as run, the verdict's name and words, and each phase's seconds."""
         details = self.details
-        config = pd.DataFrame([_as_run(dict(row)) for row in details.to_dict("records")], index=details.index)
-        config = config.drop(columns=[name for name in config if name in self.summary or name == "early_stopping"])
+        stored = zip(details["asked"].tolist(), details["done"].tolist(), strict=True)
+        run = [_as_run(asked, done) for asked, done in stored]
+        left_out = {*self.summary.columns, "early_stopping"}
+        names = [name for name in dict.fromkeys(itertools.chain(*run)) if name not in left_out]
+        columns = {name: [each.get(name, np.nan) for each in run] for name in names}
+        config = pd.DataFrame(columns, index=details.index)
         verdict = ["verdict_words", "verdict_evidence", "verdict_version"]
         added = details[["trial", *verdict, "message", "stopped_early", "origin", *PHASES]]
         named = added.assign(verdict=details["verdict_name"]).join(config)
-        last = self.epochs.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
+        last = self.losses.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
         merged = self.summary.drop(columns=["verdict"]).merge(named, on="trial", validate="one_to_one")
         return merged.merge(last, on="trial", how="left", validate="one_to_one")
 
     @cached_property
     def judged(self) -> pd.DataFrame:
         """The verdict on every trial that trained."""
-        return overfitting.table(self.trials, self.epochs)
+        return overfitting.table(self.trials, self.losses)
 
     @cached_property
     def details(self) -> pd.DataFrame:
@@ -112,14 +119,19 @@ class StudyFrames:
         return frames.epochs(self.engine, self.name)
 
     @cached_property
-    def epoch_records(self) -> pd.DataFrame:
-        """Times, FLOPs and load of every epoch."""
-        return frames.epoch_records(self.engine, self.name)
+    def losses(self) -> pd.DataFrame:
+        """The loss curves: columns study, trial, epoch, train_loss, validation_loss, epoch_seconds of harness_epoch."""
+        return frames.losses(self.engine, self.name)
 
     @cached_property
-    def metrics(self) -> pd.DataFrame:
-        """Every metric of every epoch."""
-        return frames.metrics(self.engine, self.name)
+    def loads(self) -> pd.DataFrame:
+        """Other processes' share of the CPUs in every epoch: columns trial, load."""
+        return frames.loads(self.engine, self.name)
+
+    @cached_property
+    def group_metrics(self) -> pd.DataFrame:
+        """Every metric of every epoch that is of a group of examples."""
+        return frames.metrics(self.engine, self.name, of_groups=True)
 
     @cached_property
     def windows(self) -> pd.DataFrame:
@@ -172,18 +184,31 @@ class StudyFrames:
         Raises:
             UsageError: when none were stored.
         """
-        return frames.predictions(self.engine, self._ids[trial], epoch)
+        return self.outputs(trial, epoch, "logits")
+
+    def outputs(self, trial: int, epoch: int, kind: str) -> npt.NDArray[np.float32]:
+        """What the task kept of one epoch's validation rows, such as logits or spans; axes as in the schema.
+
+        Raises:
+            UsageError: when none were stored.
+        """
+        return frames.predictions(self.engine, self._ids[trial], epoch, kind)
 
 
-def opened(target: str | Path, study: str) -> StudyFrames:
+def opened(target: str | Path, study: str, texts: bool = True) -> StudyFrames:
     """Open results.db for reading and check that it holds the study.
+
+    Args:
+        target: path of results.db, or the URL of a server.
+        study: its name.
+        texts: whether texts of examples may be shown.
 
     Raises:
         UsageError: there is no such database or no such study.
         StorageError, SpecError: the database cannot be read.
     """
     engine = open_engine(target, read_only=True)
-    found = StudyFrames(engine, study)
+    found = StudyFrames(engine, study, texts)
     try:
         _ = found.summary
     except BaseException:
@@ -192,9 +217,8 @@ def opened(target: str | Path, study: str) -> StudyFrames:
     return found
 
 
-def _as_run(trial: Mapping[Any, Any]) -> dict[str, Any]:
+def _as_run(asked: Mapping[str, Any], done: object) -> Mapping[str, Any]:
     """The configuration as run, `train` being the rows that were there; as asked where no training started."""
-    done = trial["done"]
     if not isinstance(done, Mapping) or "config" not in done:
-        return dict(trial["asked"])
+        return asked
     return {**done["config"], "train": done.get("train_rows", done["config"]["train"])}

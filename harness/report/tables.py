@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +36,7 @@ class Shown:
     left_out: Mapping[str, int] = field(default_factory=dict)
     all_rows: int = 0
 
-    @property
+    @cached_property
     def wide(self) -> list[bool]:
         """Columns of long text, which need room on a page."""
         return [max((len(row[place]) for row in self.rows), default=0) > 14 for place in range(len(self.headings))]

@@ -72,6 +72,14 @@ def epoch_records(engine: sa.Engine, study: str) -> pd.DataFrame:
     return _of_trials(engine, study, tables.epoch_record, *list(tables.epoch_record.c)[1:])
 
 
+def loads(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Other processes' share of the CPUs in every epoch: trial, load."""
+    record = tables.epoch_record
+    query = sa.select(trial.c.number.label("trial"), record.c.load).join(trial, trial.c.id == record.c.trial_id)
+    query = query.where(trial.c.study_id == _study_id(engine, study))
+    return _read(engine, query.order_by(trial.c.number, record.c.epoch))
+
+
 def predictions(engine: sa.Engine, trial_id: int, epoch: int, kind: str = "logits") -> npt.NDArray[np.float32]:
     """Outputs of one epoch: logits of the validation rows, shape (examples, labels), unless `kind` names others.
 

@@ -78,21 +78,20 @@ def _metric(split: str, name: str) -> sa.ColumnElement[float]:
     return sa.func.max(sa.case((chosen, metric.c.value)))
 
 
+def _metric_columns() -> list[sa.ColumnElement[float]]:
+    """One column a metric of the views."""
+    return [
+        _metric("train", "loss").label("train_loss"),
+        _metric("validation", "loss").label("validation_loss"),
+        sa.func.coalesce(_metric("probe", "accuracy"), _metric("train", "accuracy")).label("train_accuracy"),
+        *(_metric("validation", name).label(name) for name in VALIDATION),
+    ]
+
+
 def _metrics() -> sa.Subquery:
     """One row an epoch, one column a metric."""
-    return (
-        sa.select(
-            metric.c.trial_id,
-            metric.c.epoch,
-            _metric("train", "loss").label("train_loss"),
-            _metric("validation", "loss").label("validation_loss"),
-            sa.func.coalesce(_metric("probe", "accuracy"), _metric("train", "accuracy")).label("train_accuracy"),
-            *(_metric("validation", name).label(name) for name in VALIDATION),
-        )
-        .where(metric.c.grp == "")
-        .group_by(metric.c.trial_id, metric.c.epoch)
-        .subquery("metrics")
-    )
+    keys = (metric.c.trial_id, metric.c.epoch)
+    return sa.select(*keys, *_metric_columns()).where(metric.c.grp == "").group_by(*keys).subquery("metrics")
 
 
 def _windows(*keys: sa.Column[int]) -> sa.Subquery:
@@ -120,17 +119,50 @@ def _records() -> sa.Subquery:
 
 
 def _summary() -> sa.Select[tuple[object, ...]]:
-    metrics, records, rates = _metrics(), _records(), _windows(window.c.trial_id)
+    metrics, records = _metrics(), _records()
     best, last = metrics.alias("best"), metrics.alias("last")
     at_best = sa.and_(best.c.trial_id == trial.c.id, best.c.epoch == trial.c.best_epoch)
     at_last = sa.and_(last.c.trial_id == trial.c.id, last.c.epoch == records.c.last_epoch)
+    return _summary_from(records, best, at_best, last, last.c.validation_loss, at_last)
+
+
+def summary_of(study_id: int) -> sa.Select[tuple[object, ...]]:
+    """The rows of harness_summary of one study, worked out from no more than is shown.
+
+    The view, which is to be read with any condition, puts together the metrics of every epoch of every study.
+    """
+    records, last = _records(), metric.alias("last")
+    best = (
+        sa.select(metric.c.trial_id, *_metric_columns())
+        .join(trial, sa.and_(trial.c.id == metric.c.trial_id, trial.c.best_epoch == metric.c.epoch))
+        .where(trial.c.study_id == study_id, metric.c.grp == "")
+        .group_by(metric.c.trial_id)
+        .subquery("best")
+    )
+    at_last = (last.c.trial_id == trial.c.id, last.c.epoch == records.c.last_epoch, last.c.grp == "")
+    loss = (last.c.split == "validation", last.c.name == "loss")
+    at_best = best.c.trial_id == trial.c.id
+    found = _summary_from(records, best, at_best, last, last.c.value, sa.and_(*at_last, *loss))
+    return found.where(trial.c.study_id == study_id).order_by(trial.c.number)
+
+
+def _summary_from(
+    records: sa.Subquery,
+    best: sa.FromClause,
+    at_best: sa.ColumnElement[bool],
+    last: sa.FromClause,
+    last_loss: sa.ColumnElement[float],
+    at_last: sa.ColumnElement[bool],
+) -> sa.Select[tuple[object, ...]]:
+    """The columns of the summary, given where the metrics of the best and of the last epoch are found."""
+    rates = _windows(window.c.trial_id)
     found: dict[str, sa.ColumnElement[object]] = {
         "study": study.c.name,
         "source": study.c.source,
         "configuration": configuration.c.number,
         "trial": trial.c.number,
         "verdict": trial.c.verdict_words,
-        "last_validation_loss": last.c.validation_loss,
+        "last_validation_loss": last_loss,
         "train_seconds": sa.func.coalesce(trial.c.train_seconds, records.c.train_seconds),
         "train_samples_per_second": rates.c.rate,
         "eval_samples_per_second": records.c.eval_samples_per_second,

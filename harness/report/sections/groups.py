@@ -22,7 +22,7 @@ def build(study: StudyFrames) -> Content:
     """Metrics of each group at the best epoch of the best trials, and how far the groups lie apart."""
     found = best.of(study)
     ranked = _best_trials(study)
-    grouped = groups.by_group(study.metrics, ranked, study.examples)
+    grouped = groups.by_group(study.group_metrics, ranked, study.examples)
     if found.trial is None or grouped.empty:
         return Content()
     metric = "accuracy" if "accuracy" in grouped else study.objective.metric

@@ -86,7 +86,7 @@ def _curves(study: StudyFrames, judged: pd.DataFrame, chosen: pd.DataFrame) -> D
     short = judged["verdict"].where(judged["words"] != LEARNT_NOTHING, "learnt nothing yet")
     names = dict(zip(judged["trial"].tolist(), short.tolist(), strict=True))
     trials = [int(trial) for trial in chosen["trial"].tolist()]
-    figure = curves.small_multiples(study.epochs, trials, {trial: f"{trial}: {names[trial]}" for trial in trials})
+    figure = curves.small_multiples(study.losses, trials, {trial: f"{trial}: {names[trial]}" for trial in trials})
     caption = (
         f"Training loss (dashed) and validation loss (solid) by epoch of {len(trials)} of {len(judged)} trials, on "
         "shared axes; a ring marks the lowest validation loss. The training loss is that of the training pass, a mean "

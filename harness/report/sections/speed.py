@@ -40,12 +40,16 @@ def build(study: StudyFrames) -> Content:
     )
 
 
+def _names(study: StudyFrames) -> dict[int, str]:
+    return study.once("names of configurations", lambda: configurations(study.trials))
+
+
 def _rates(study: StudyFrames) -> Content:
-    windows, loads = study.windows.assign(study=study.name), study.epoch_records[["trial", "load"]]
-    rates = speed.rates(study.trials, windows, loads.assign(study=study.name))
+    windows, loads = (frame.assign(study=study.name) for frame in (study.windows, study.loads))
+    rates = speed.rates(study.trials, windows, loads)
     if rates.empty:
         return Content()
-    names = configurations(study.trials)
+    names = _names(study)
     rates["name"] = [names[int(number)] for number in rates["configuration"].tolist()]
     alike = speed.comparable(rates)
     kept, note = alike.frame, alike.note
@@ -164,7 +168,7 @@ def _quality(study: StudyFrames) -> Content:
     frame = frame.dropna(subset=[column, "train_seconds"])
     if frame.empty:
         return Content()
-    names = configurations(study.trials)
+    names = _names(study)
     frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
     front = frame[frame["front"].astype(bool)]
     words = "validation loss" if column == "validation_loss" else column
