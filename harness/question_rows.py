@@ -131,21 +131,27 @@ def _read_ids(table: pa.Table, column: str, bad: BadRows) -> list[str]:
 # --- for scoring a file of predictions ------------------------------------------------------------------
 
 
-def read_references(table: pa.Table) -> tuple[dict[str, tuple[str, ...]], bool]:
+def read_references(table: pa.Table, where: str) -> tuple[dict[str, tuple[str, ...]], bool]:
     """Question id -> right answers, in order, and whether the data are of version 2.0.
 
     Ids and answers alone are looked at, as the official scripts do: where an answer stands does not matter here.
 
+    Args:
+        table: the questions.
+        where: what they were read from, for the messages.
+
     Raises:
         DataError: for an absent column, an id that is missing or repeated, answers that are no texts.
     """
-    ids = column_values(table, "id", "id", "data")
+    ids, values = (column_values(table, column, column, where) for column in ("id", "answers"))
     found: dict[str, tuple[str, ...]] = {}
-    for row, (key, value) in enumerate(zip(ids, column_values(table, "answers", "answers", "data"), strict=True)):
+    for row, (key, value) in enumerate(zip(ids, values, strict=True)):
         if key is None or key == "" or str(key) in found:
-            raise DataError(f"row {row} (counted from 0) must have an id that no earlier row has, got {shown(key)}")
+            raise DataError(
+                f"{where}, row {row} (counted from 0) must have an id that no earlier row has, got {shown(key)}"
+            )
         texts, _ = _texts_and_places(value)
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"row {row} (counted from 0): the answers must be texts, got {shown(value)}")
+            raise DataError(f"{where}, row {row} (counted from 0): the answers must be texts, got {shown(value)}")
         found[str(key)] = tuple(texts)
     return found, IMPOSSIBLE in table.column_names or not all(found.values())

@@ -35,14 +35,7 @@ def read_squad(path: Path) -> pa.Table:
     Raises:
         DataError: for another kind of JSON, or a structure that is damaged, naming article, paragraph, question, key.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deep to be a SQuAD file") from error
+    content = _read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise DataError(
             f'{path}: a .json file must be a SQuAD file, {{"version": ..., "data": [...]}}; save other rows as .jsonl '
@@ -53,6 +46,34 @@ def read_squad(path: Path) -> pa.Table:
     if any("is_impossible" in row for row in rows):
         schema = SCHEMA.append(pa.field("is_impossible", pa.bool_()))
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def read_mapping(path: Path, kind: str) -> dict[str, Any]:
+    """A file of predictions or of null probabilities, {"id": value, ...}; the values are checked where they count.
+
+    Args:
+        kind: what a value should be, for the message.
+
+    Raises:
+        DataError: for a damaged file or another shape.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: must be one object, {{"id": {kind}, ...}}, got {_shown(content)}')
+    return content
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deep for a SQuAD file") from error
 
 
 def _article(path: Path, number: int, article: Any) -> Iterator[dict[str, Any]]:

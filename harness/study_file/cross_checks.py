@@ -105,11 +105,20 @@ def _of_other_tasks(spec: StudySpec) -> Iterator[Fault]:
 
 
 def _strides(spec: StudySpec) -> Iterator[Fault]:
-    shortest = min(spec.max_lengths())
-    for path, value in _values(spec, "stride"):
-        if isinstance(value, int) and value > shortest // 2:
-            words = f"must be at most {shortest // 2}, half of the shortest max_length, got {value}; a third is usual"
-            yield path, words
+    for index, config in enumerate(spec.explicit()):
+        if config.stride is not None and config.stride > config.max_length // 2:
+            place = ("configurations", index) if "stride" in spec.configurations[index] else ("fixed",)
+            yield (*place, "stride"), _too_wide(config.stride, config.max_length)
+    if spec.search:
+        shortest = min(spec.searched("max_length"))
+        for path, value in _values(spec, "stride"):
+            if path[0] in ("fixed", "search") and isinstance(value, int | float) and value > shortest // 2:
+                yield path, _too_wide(value, shortest)
+
+
+def _too_wide(stride: float, max_length: float) -> str:
+    half = int(max_length // 2)
+    return f"must be at most {half}, half of max_length {max_length}, got {stride}; a third is usual"
 
 
 def _values(spec: StudySpec, name: str) -> Iterator[tuple[Path, object]]:
