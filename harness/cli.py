@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from harness.commands import before, morning, night
+from harness.commands import before, morning, night, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _command in (
     morning.report,
     morning.compare,
     morning.export,
+    using.score,
 ):
     app.command()(_command)
 
