@@ -72,6 +72,17 @@ def test_full_reviews_accumulate_to_the_same_effective_batch() -> None:
     assert whole.early_stopping is not None and whole.early_stopping.patience == 2
 
 
+def test_squad_is_the_published_run_and_a_search_around_it() -> None:
+    spec = study("squad-subset")
+    (published,) = spec.explicit()
+    assert (published.epochs, published.batch_size, published.learning_rate) == (3, 16, 3e-5)
+    assert (published.max_length, published.stride, published.weight_decay, published.warmup) == (384, 128, 0.01, 0.0)
+    assert (published.freeze, published.lr_schedule, spec.seed) == ("none", "linear", 42)
+    assert spec.data.train is not None and not spec.data.train.stratify  # type: ignore[union-attr]
+    assert {"freeze", "max_length", "stride"} <= set(spec.search)
+    assert spec.max_lengths() == (256, 384)
+
+
 def test_the_comments_on_local_files_can_be_typed_as_they_stand() -> None:
     for path in STUDIES.glob("*.yaml"):
         text = path.read_text("utf-8")
