@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.architectures import ARCHITECTURES
 from harness.freezing import words as freeze_words
-from harness.metrics import known, lookup
+from harness.metrics import registered
 from harness.report.section import sections
 from harness.tasks import base as tasks
 
@@ -53,8 +53,8 @@ def _opening(path: Path) -> str:
 
 
 def metric_lines() -> dict[str, str]:
-    """Metric or cost -> its line, after its manners."""
-    return {name: lookup(name).doc for name in known()}
+    """Metric or cost and what it is of -> its line."""
+    return {f"{found.name} of {found.output}": found.doc for found in registered()}
 
 
 def section_lines() -> dict[str, str]:
@@ -64,13 +64,13 @@ def section_lines() -> dict[str, str]:
 
 def name_reference() -> str:
     """The page of names, in Markdown."""
-    metrics = [(f"`{m.name}`", m.output, m.direction, m.unit, m.doc) for m in map(lookup, known())]
+    metrics = [(f"`{m.name}`", m.output, m.direction, m.unit, m.doc) for m in registered()]
     parts = [
         _INTRODUCTION,
         _lines("Tasks", "task", task_lines()),
         "## Metrics\n",
-        "What an objective may name. `labels` scores predicted classes, `task` is the task's loss, `cost` what a trial "
-        "costs.\n",
+        "What an objective may name. `labels` scores predicted classes, `spans` answers found in a text, `task` is the "
+        "task's loss, `cost` what a trial costs.\n",
         _table(("metric", "of", "direction", "unit", ""), metrics),
         _lines("Freezing strategies", "freeze", freeze_words()),
         _lines("Samplers", "sampler", SAMPLERS),

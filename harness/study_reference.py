@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.freezing import words as freeze_words
-from harness.metrics import costs, known, lookup
+from harness.metrics import costs, registered
 from harness.spec import StudySpec
 from harness.study_file.sections import PRUNER_OPTIONS
 from harness.study_file.template import init_template
@@ -129,11 +129,13 @@ def _freezing() -> str:
 
 
 def _metrics() -> str:
-    entries = [lookup(name) for name in known()]
-    rows = [f"| `{entry.name}` | {entry.direction} | {entry.unit} | {_cell(entry.doc)} |" for entry in entries]
+    rows = [
+        f"| `{entry.name}` | {entry.output} | {entry.direction} | {entry.unit} | {_cell(entry.doc)} |"
+        for entry in registered()
+    ]
     listed = ", ".join(f"`{name}`" for name in costs())
     note = f"Costs of a trial have no epochs, so no pruner can follow them: {listed}.\n"
-    return "\n".join(["| metric | direction | unit | |", "|---|---|---|---|", *rows, "", note])
+    return "\n".join(["| metric | of | direction | unit | |", "|---|---|---|---|---|", *rows, "", note])
 
 
 def _pruners() -> str:

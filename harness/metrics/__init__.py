@@ -27,6 +27,7 @@ from harness.metrics.registry import (
     lookup,
     metric,
     metrics_of,
+    registered,
 )
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "metrics_of",
     "precision",
     "recall",
+    "registered",
     "spans",
 ]

@@ -88,6 +88,11 @@ def known(output: str | None = None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for kind, name in _registry if kinds is None or kind in kinds))
 
 
+def registered() -> tuple[Metric, ...]:
+    """Every metric of every kind of output, the loss and the costs; a name may stand there for several kinds."""
+    return tuple(_registry.values())
+
+
 def costs() -> dict[str, Metric]:
     """Name -> what a trial costs: seconds, bytes, parameters, rates."""
     return metrics_of(COST)
