@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from harness.commands import before, morning, night, using
+from harness.commands import before, care, morning, night, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ for _command in (
     morning.compare,
     morning.export,
     using.score,
+    care.doctor,
+    care.repair,
 ):
     app.command()(_command)
 

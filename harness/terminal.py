@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.findings import Finding
 from harness.jobs import AuditCounts
 from harness.results.overview import Overview
 
@@ -89,6 +90,20 @@ def _best(overview: Overview) -> str:
     if best["words"]:
         where = f"of configuration {best['configuration']}, {best['words']}; its best trial is {best['number']}"
     return f"{objective['metric']} {best['objective']:.4f} {where}"
+
+
+STYLES = {"good": "green", "note": "yellow", "wrong": "bold red"}
+
+
+def examination(findings: Iterable[Finding]) -> RenderableType:
+    """What the doctor found: one row a finding, and below it what mends it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        words = Text(printable(finding.words))
+        if finding.mend:
+            words.append(f"\n→ {printable(finding.mend)}", style="dim")
+        table.add_row(Text(finding.check, style="dim"), Text(finding.state, style=STYLES[finding.state]), words)
+    return table
 
 
 def audit_tables(counts: AuditCounts) -> list[RenderableType]:

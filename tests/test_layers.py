@@ -22,7 +22,7 @@ cache profiling prefix sharing evaluation optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
 rehearsal states_cost shapes pacing probing worker
 executors results roster shelf grid sampling search deadline board asking opening night study auditor coming
-schedule plan
+schedule plan findings machine repair doctor
 analysis report study_reference terminal plan_tables live commands cli command_reference name_reference reference
 """.split()
 
@@ -30,7 +30,7 @@ COORDINATOR = """
 errors disk configuration records jobs grouping ranking folds spec study_file yaml_reader metrics verdicts freezing
 environment executors results
 roster shelf grid sampling search deadline board asking opening night study auditor coming schedule plan
-analysis report study_reference terminal plan_tables live commands cli
+findings machine repair doctor analysis report study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
 

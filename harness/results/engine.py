@@ -67,8 +67,7 @@ def open_engine(target: Target, read_only: bool = False, create: bool = True) ->
     path = database_path(target)
     with storage_errors(path):
         if read_only or not create:
-            if not path.exists():
-                raise UsageError(f"there is no database {path}; `harness run` makes it, `--db` names another")
+            _refuse_absent(path)
         else:
             _create_once(path)
         if read_only:
@@ -193,10 +192,49 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
-    """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
+def revision_of(target: Target) -> str | None:
+    """The schema of an existing database, older ones included; None where it has none of our tables.
+
+    Raises:
+        HarnessError: as `open_engine` says of what is missing, empty, damaged, foreign or newer.
+    """
+    if is_server(target):
+        url = sa.make_url(str(target))
+        engine = sa.create_engine(url, hide_parameters=True)
+        with storage_errors(url.set(password=None)), closing(engine), engine.connect() as connection:
+            return schema.revision(connection)
+    path = database_path(target)
+    with storage_errors(path):
+        _refuse_absent(path)
+        _refuse_empty(path)
+        _roll_back(path)
+        engine = _sqlite_engine(path, read_only=True)
+        with closing(engine), engine.begin() as connection:
+            return _revision(connection, path)
+
+
+@contextmanager
+def closing(engine: sa.Engine) -> Iterator[None]:
+    """Release an engine's connections at the end."""
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+def _refuse_absent(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"there is no database {path}; `harness run` makes it, `--db` names another")
+
+
+def _refuse_empty(path: Path) -> None:
     if path.stat().st_size == 0:
         raise StorageError(f"{path} is empty (0 bytes), which no database is; move it away and run again")
+
+
+def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
+    """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
+    _refuse_empty(path)
     with engine.begin() as connection:
         if not read_only:
             _quick_check(connection, path)
@@ -288,12 +326,21 @@ def back_up(path: Path, copy: Path) -> None:
 @contextmanager
 def storage_errors(target: Target | sa.URL) -> Iterator[None]:
     """Turn a database's or the system's refusal into an error with an exit code and a remedy."""
+    target = _shown(target)
     try:
         yield
     except sa.exc.DBAPIError as error:
         raise _explained(error.orig, target) from error
     except (sqlite3.Error, OSError, filelock.Timeout, UnicodeDecodeError) as error:
         raise _explained(error, target) from error
+
+
+def _shown(target: Target | sa.URL) -> Target | sa.URL:
+    """A file by its path instead of the URL that it was opened with."""
+    if isinstance(target, sa.URL) and target.get_backend_name() == "sqlite":
+        name = str(target.database)
+        return urllib.parse.unquote(name.removeprefix("file:")) if name.startswith("file:") else name
+    return target
 
 
 def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessError:

@@ -5,6 +5,7 @@ The other module with SQLite-only SQL beside `engine.py`; a database server look
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from harness.results import schema
 from harness.results.engine import back_up, draft_prefix
 
 MOST_FAULTS = 100
@@ -35,6 +37,31 @@ def broken_references(engine: sa.Engine) -> list[str]:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     return [f"row {rowid} of {table} refers to a row of {parent} that is not there" for table, rowid, parent, _ in rows]
+
+
+def changed_definitions(engine: sa.Engine) -> list[str]:
+    """Tables, indexes and views of ours that are not defined as this schema defines them."""
+    if engine.dialect.name != "sqlite":
+        return []
+    with engine.connect() as connection:
+        found = _definitions(connection)
+    return sorted(name for name, sql in _expected().items() if found.get(name) != sql)
+
+
+@functools.cache
+def _expected() -> dict[str, str]:
+    """Name -> definition in a new database."""
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        schema.upgrade(connection)
+        definitions = _definitions(connection)
+    engine.dispose()
+    return definitions
+
+
+def _definitions(connection: sa.Connection) -> dict[str, str]:
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
+    return {name: " ".join(sql.split()) for name, sql in rows if "harness_" in name}
 
 
 def only_indexes(faults: list[str]) -> bool:

@@ -157,6 +157,22 @@ class Store:
                 lock.invalidate()  # closing the session is what gives the lock back
                 lock.close()
 
+    def release(self, study_id: int) -> None:
+        """Trials that a dead coordinator left running go back to waiting.
+
+        Raises:
+            HeldError: a live process holds the study.
+        """
+        server = self.engine.dialect.name != "sqlite"
+        lock = lock_on_server(self.engine, study_id) if server else None
+        try:
+            with self._transaction() as connection:
+                session_writes.release(connection, study_id, elsewhere=server and lock is None, locked=lock is not None)
+        finally:
+            if lock is not None:
+                lock.invalidate()
+                lock.close()
+
     def _touch(self, connection: sa.Connection) -> None:
         if self._session is not None:
             session_writes.touch(connection, self._session)

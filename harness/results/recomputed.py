@@ -1,0 +1,60 @@
+"""Stored numbers worked out again from stored outputs: what a changed bit in the file cannot get past.
+
+Every stored array has a checksum; the validation loss and accuracy of an epoch follow from its logits and the
+labels. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from harness.errors import StorageError
+from harness.metrics import cross_entropy
+from harness.results import outcomes
+from harness.results.epoch_writes import unpack
+from harness.results.rows import StudyRow
+from harness.results.tables import prediction, trial
+
+TOLERANCE = 1e-3  # relative: losses were summed on the device, in its number format
+
+
+def faults(connection: sa.Connection, row: StudyRow) -> Iterator[str]:
+    """What is wrong with the stored outputs of a study, one array at a time."""
+    found = connection.execute(sa.select(trial.c.id, trial.c.number).where(trial.c.study_id == row.id))
+    numbers = {trial_id: number for trial_id, number in found}
+    keys = sa.select(prediction.c.trial_id, prediction.c.epoch, prediction.c.split, prediction.c.kind)
+    keys = keys.where(prediction.c.trial_id.in_(numbers)).order_by(prediction.c.trial_id, prediction.c.epoch)
+    for trial_id, epoch, split, kind in connection.execute(keys).all():
+        where = f"{row.name}:{numbers[trial_id]}, epoch {epoch}"
+        chosen = sa.select(prediction).where(
+            prediction.c.trial_id == trial_id,
+            prediction.c.epoch == epoch,
+            prediction.c.split == split,
+            prediction.c.kind == kind,
+        )
+        stored = connection.execute(chosen).mappings().one()
+        try:
+            values = unpack(dict(stored))
+        except StorageError as error:
+            yield f"{where}: {kind}: {error}"
+            continue
+        if kind == "logits":
+            yield from (f"{where}: {fault}" for fault in _other_numbers(connection, trial_id, epoch, values))
+
+
+def _other_numbers(connection: sa.Connection, trial_id: int, epoch: int, logits: Any) -> Iterator[str]:
+    labels = outcomes.gold_labels(connection, trial_id)
+    if labels is None or logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
+        return
+    again = {
+        "loss": float(cross_entropy(logits, labels).mean()),
+        "accuracy": float((logits.argmax(axis=1) == labels).mean()),
+    }
+    for name, value in again.items():
+        stored = outcomes.epoch_values(connection, trial_id, "validation", name).get(epoch)
+        if stored is not None and not np.isclose(stored, value, rtol=TOLERANCE, atol=1e-6, equal_nan=True):
+            yield f"validation {name} is stored as {stored}, its logits say {value}"
