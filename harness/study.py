@@ -64,7 +64,9 @@ def file_of(row: StudyRow) -> StudyFile:
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 
-def sharing(files: Path, spec: StudySpec, *, cache: bool = True, exact: bool = False) -> Sharing:
+def sharing(
+    files: Path, spec: StudySpec, *, cache: bool = True, exact: bool = False, budget: int | None = None
+) -> Sharing:
     """What the trials of a study may take from each other's work.
 
     Where an objective is a time or a rate nothing is shared: who comes first would pay for the others.
@@ -74,11 +76,13 @@ def sharing(files: Path, spec: StudySpec, *, cache: bool = True, exact: bool = F
         spec: of the study.
         cache: whether frozen prefixes are worked out once for all trials.
         exact: whether batches and dropout are the plain Trainer's.
+        budget: bytes of the cache at most; None for `MOST_CACHE_BYTES`, or half of the free disk if that is less.
     """
     if not cache or exact or times_its_trials(spec):
         return Sharing(exact=exact)
     files.mkdir(parents=True, exist_ok=True)
-    budget = min(MOST_CACHE_BYTES, shutil.disk_usage(files).free // 2)
+    if budget is None:
+        budget = min(MOST_CACHE_BYTES, shutil.disk_usage(files).free // 2)
     return Sharing(str(files / "cache"), budget, spec.freezes())
 
 

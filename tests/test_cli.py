@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.commands.options import bytes_of
+from harness.errors import UsageError
+from harness.spec import parse_study
+from harness.study import sharing
 from harness.terminal import duration, printable
 
 
@@ -38,6 +43,7 @@ def test_init_writes_a_study_file_that_is_valid_and_never_overwrites(tmp_path: P
         (["compare", "one:0"], 2, "two or more"),
         (["compare", "one:0", "two"], 2, "STUDY:NUMBER"),
         (["export", "x", "--format", "xml"], 2, "xml"),
+        (["run", "absent", "--cache-budget", "much"], 2, "20GB"),
         (["run"], 2, "STUDY"),
         (["sing"], 2, "sing"),
     ],
@@ -71,6 +77,27 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path)
     code, output = harness(tmp_path, "status")
     assert code in (73, 78), output
     assert (tmp_path / "results.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [("500MB", 500_000_000), ("20GB", 20_000_000_000), ("1.5 tb", 1_500_000_000_000), (None, None)]
+)
+def test_a_size_is_read_in_bytes(size: str | None, count: int | None) -> None:
+    assert bytes_of(size) == count
+
+
+@pytest.mark.parametrize("size", ["", "20", "-1GB", "much", "20GiB"])
+def test_what_is_no_size_is_refused_with_an_example(size: str) -> None:
+    with pytest.raises(UsageError, match="20GB"):
+        bytes_of(size)
+
+
+def test_the_cache_takes_what_is_asked_or_twenty_gigabytes_or_half_of_what_is_free(tmp_path: Path) -> None:
+    spec = parse_study(
+        "study: s\nmodel: builtin:tiny\ndata: {path: 'builtin:reviews'}\nconfigurations: [{epochs: 1}]\n"
+    ).spec
+    assert sharing(tmp_path, spec, budget=7).budget == 7
+    assert sharing(tmp_path, spec).budget <= min(20_000_000_000, shutil.disk_usage(tmp_path).total // 2)
 
 
 def test_text_cannot_command_the_terminal() -> None:

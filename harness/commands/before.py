@@ -11,6 +11,7 @@ import typer
 from harness.commands.options import (
     DEFAULT_DB,
     REPORTS,
+    CacheBudget,
     Db,
     Exact,
     Json,
@@ -19,6 +20,7 @@ from harness.commands.options import (
     Set,
     StudyArgument,
     Workers,
+    bytes_of,
     stop_on_signals,
     study_of,
     terminal,
@@ -65,6 +67,7 @@ def plan(
     sets: Set = None,
     workers: Workers = None,
     no_cache: NoCache = False,
+    cache_budget: CacheBudget = None,
     exact: Exact = False,
     as_json: Json = False,
     db: Db = DEFAULT_DB,
@@ -76,9 +79,10 @@ def plan(
     from harness.results.engine import files_folder
     from harness.study import sharing
 
+    budget = bytes_of(cache_budget)
     file, files = study_of(study, sets, db), files_folder(db)
     record = begun(db, file)
-    shared = sharing(files, file.spec, cache=not no_cache, exact=exact)
+    shared = sharing(files, file.spec, cache=not no_cache, exact=exact, budget=budget)
     typer.echo("measuring a few steps of what the study will do …", err=True)
     with LocalExecutor(files / "logs", workers) as executor:
         planned = plan_study(file, record, shared, files, executor, stop_on_signals())

@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.options import (
     DEFAULT_DB,
+    CacheBudget,
     Db,
     Exact,
     Json,
@@ -16,6 +17,7 @@ from harness.commands.options import (
     Set,
     StudyArgument,
     Workers,
+    bytes_of,
     name_of,
     stop_on_signals,
     study_of,
@@ -29,6 +31,7 @@ def run(
     sets: Set = None,
     workers: Workers = None,
     no_cache: NoCache = False,
+    cache_budget: CacheBudget = None,
     exact: Exact = False,
     db: Db = DEFAULT_DB,
 ) -> None:
@@ -40,6 +43,7 @@ def run(
     from harness.study import run as run_study
     from harness.study import sharing
 
+    budget = bytes_of(cache_budget)
     file = study_of(study, sets, db)
     if workers is not None:
         workers = min(workers, total(file.spec) or workers)  # one without a trial would only hold threads back
@@ -47,7 +51,7 @@ def run(
     console = terminal()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
     with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
-        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact)
+        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact, budget=budget)
         board = run_study(store, file, executor, observer, stop, shared)
     if file.spec.confirm is not None:
         console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,10 +26,19 @@ Out = Annotated[Path, typer.Option("--out", help="folder that holds one folder a
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Workers = Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")]
+CacheBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-budget",
+        metavar="SIZE",
+        help="disk that the cache may take, as in 50GB; else 20 GB, or half of what is free where that is less",
+    ),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="batches and dropout as the plain Trainer's; nothing is shared")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="a study file, or the name of a study in the database")
 ]
+UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 DEFAULT_DB = "results.db"
 REPORTS = Path("reports")
 
@@ -50,6 +60,16 @@ def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
 def exists(db: str) -> bool:
     """Whether there is a database; of a server it is taken for granted."""
     return "://" in db or Path(db).exists()
+
+
+def bytes_of(size: str | None) -> int | None:
+    """Bytes of a size such as 500MB, 20GB or 1.5 TB."""
+    if size is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(kB|MB|GB|TB)", size.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"--cache-budget takes a size such as 500MB or 20GB, got {size!r}; for none: --no-cache")
+    return int(float(found[1]) * UNITS[found[2].lower()])
 
 
 def name_of(study: str) -> str:
