@@ -6,7 +6,7 @@ counted is what a trial sees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import transformers
@@ -15,7 +15,7 @@ import harness.data as rows
 from harness.architectures import max_positions
 from harness.configuration import TrialConfig
 from harness.hub import locate
-from harness.jobs import AuditCounts, AuditJob, TokenLengths, Truncation
+from harness.jobs import AuditCounts, AuditJob, TokenLengths, Truncation, Windows
 from harness.preparation import check_tokenizer, read_config, summarise
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
@@ -44,11 +44,13 @@ def audit(job: AuditJob) -> AuditCounts:
     splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
     lengths: list[TokenLengths] = []
     recommended: dict[str, int] = {}
+    windows: list[Windows] = []
     for name, config in configs.items():
         counted = count_tokens(name, folders[name], config, splits, task)
         recommended[name] = recommend(counted["train"], job.max_lengths, max_positions(config))
         tried = tuple(sorted({*job.max_lengths, recommended[name]}))
         lengths += [describe(name, split, tokens, tried) for split, tokens in counted.items()]
+        windows += count_windows(name, folders[name], job, splits, task)
     parts = splits.parts()
     return AuditCounts(
         fingerprint=splits.fingerprint,
@@ -66,6 +68,7 @@ def audit(job: AuditJob) -> AuditCounts:
         recommended=recommended,
         rule=RULE,
         warnings=splits.warnings,
+        windows=tuple(windows),
     )
 
 
@@ -77,6 +80,20 @@ def count_tokens(name: str, path: str, config: object, splits: rows.Splits, task
         split: task.encode(part, tokenizer, TrialConfig(max_length=UNCUT)).lengths
         for split, part in splits.parts().items()
     }
+
+
+def count_windows(name: str, path: str, job: AuditJob, splits: rows.Splits, task: Task) -> Iterator[Windows]:
+    """What every max_length and stride of a study makes of each split; nothing for a task without windows."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    configs = (TrialConfig(max_length=n, stride=asked) for n in job.max_lengths for asked in job.strides)
+    strides = {(config.max_length, task.stride(config)): config for config in configs}
+    for (length, stride), config in strides.items():
+        if stride is None or stride > length // 2:
+            continue  # a task without windows; or of two configurations, and a study file may not put them together
+        for split, part in splits.parts().items():
+            found = task.encode(part, tokenizer, config)
+            lost, cut = task.lost(found, part), found.truncated_examples
+            yield Windows(name, split, length, stride, len(part), len(found), lost, cut)
 
 
 def describe(model: str, split: str, tokens: IntArray, max_lengths: tuple[int, ...]) -> TokenLengths:

@@ -24,6 +24,7 @@ def audit_study(file: StudyFile, logs: Path, stop: Stop) -> AuditCounts:
         seed=spec.seeds[0],
         models=spec.models(),
         max_lengths=spec.max_lengths(),
+        strides=spec.strides(),
     )
     with LocalExecutor(logs, 1) as executor:
         counts = ask_worker(executor, job, stop)

@@ -45,6 +45,7 @@ class AuditJob:
     seed: int
     models: Sequence[str]
     max_lengths: Sequence[int]
+    strides: Sequence[int | None] = (None,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,25 @@ class TokenLengths:
     truncation: tuple[Truncation, ...]
 
 
+class Windows(NamedTuple):
+    """What windows of a length and stride make of one split of a task whose answers lie in the text.
+
+    Attributes:
+        features: windows of all examples.
+        lost: examples whose answer no window holds.
+        cut: examples whose question was cut.
+    """
+
+    model: str
+    split: str
+    max_length: int
+    stride: int
+    examples: int
+    features: int
+    lost: int
+    cut: int
+
+
 @dataclass(frozen=True, slots=True)
 class AuditCounts:
     """What `AuditJob` counted. Nothing in it is a text.
@@ -196,6 +216,7 @@ class AuditCounts:
         conflicts: split -> texts that have more than one label.
         overlap: (split, other split) -> examples of the first whose text is also in the other.
         recommended: model -> max_length by `rule`.
+        windows: for every model, max_length, stride and split of a task that reads windows.
         rule: the rule in words.
     """
 
@@ -210,6 +231,7 @@ class AuditCounts:
     recommended: Mapping[str, int]
     rule: str
     warnings: tuple[str, ...]
+    windows: tuple[Windows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

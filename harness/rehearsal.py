@@ -226,13 +226,14 @@ def _part_of_validation(loaded: Loaded, plan: Plan, cut: int | None, dtype: torc
     lengths = loaded.validation.features.lengths
     found = []
     for tokens in (FIRST_TOKENS, plan.evaluation_places):
-        split = on_device(take(loaded.validation, spread(lengths, tokens)), plan.encoder.device)
+        examples = np.unique(loaded.validation.features.example[spread(lengths, tokens)])
+        split = on_device(take(loaded.validation, examples), plan.encoder.device)
         found.append(split if cut is None else _with_states(split, plan, cut, dtype))
     return found
 
 
 def spread(lengths: IntArray, tokens: int) -> IntArray:
-    """Rows evenly spread from the longest to the shortest that have about so many tokens together; at least one."""
+    """Features evenly spread from the longest to the shortest that have about so many tokens together; at least one."""
     count = int(np.clip(tokens / lengths.mean(), 1, len(lengths)))
     return np.sort(np.argsort(lengths, kind="stable")[np.linspace(0, len(lengths) - 1, count).round().astype(int)])
 
@@ -246,7 +247,7 @@ def _token_seconds(plan: Plan, parts: list[Split], cut: int | None, vectors: boo
             break
 
         def work(table: Any = table) -> object:
-            return predict(encoder, table, plan.dtype, plan.evaluation_places)
+            return predict(encoder, table, plan.dtype, plan.evaluation_places, plan.task.kept)
 
         work() if not rate else None  # the first pass of all warms up
         rate = timed(work, encoder.device) / amount

@@ -132,7 +132,7 @@ class StudySpec(Section):
         """Every value that a trial of this study may have for a word or number; of a continuous range both ends."""
         found = [getattr(config, name) for config in self._written_out()]
         if self.search:
-            found += self._searched(name)
+            found += self.searched(name)
         return list(dict.fromkeys(found))
 
     def _written_out(self) -> list[TrialConfig]:
@@ -140,7 +140,7 @@ class StudySpec(Section):
         baseline = None if self.confirm is None else self.confirm.baseline
         return self.explicit() + ([] if baseline is None else [self.complete(baseline)])
 
-    def _searched(self, name: str) -> list[Any]:
+    def searched(self, name: str) -> list[Any]:
         """The values that the search may give to a word or number, or the one that it leaves alone."""
         dimension = self.search.get(name)
         return [getattr(self.complete({}), name)] if dimension is None else list(listed_values(dimension))
@@ -155,6 +155,10 @@ class StudySpec(Section):
         stride = max(1, math.ceil(len(lengths) / 16))
         return tuple(sorted({*lengths[::stride], lengths[-1]}))
 
+    def strides(self) -> tuple[int | None, ...]:
+        """Every stride that a trial may use, in order of appearance."""
+        return tuple(self._used("stride"))
+
     def freezes(self) -> tuple[str, ...]:
         """Every freezing strategy that a trial may use, in order of appearance."""
         return tuple(self._used("freeze"))
@@ -163,8 +167,8 @@ class StudySpec(Section):
         """What its trials may ask of a model and the device, each combination once; of searched lengths the longest."""
         found = [Demand(c.model, c.max_length, c.freeze, c.dtype) for c in self._written_out()]
         if self.search:
-            longest = math.ceil(max(self._searched("max_length")))
-            words = itertools.product(self._searched("model"), self._searched("freeze"), self._searched("dtype"))
+            longest = math.ceil(max(self.searched("max_length")))
+            words = itertools.product(self.searched("model"), self.searched("freeze"), self.searched("dtype"))
             found += [Demand(model, longest, freeze, dtype) for model, freeze, dtype in words]
         return tuple(dict.fromkeys(found))
 

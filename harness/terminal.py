@@ -140,9 +140,15 @@ def audit_tables(counts: AuditCounts) -> list[RenderableType]:
             for cut in each.truncation
         ),
     )
+    windows = table_of(
+        "Windows, and the answers that none of them holds",
+        ("model", "split", "max_length", "stride", "examples", "windows", "answers lost", "questions cut"),
+        (tuple(each) for each in counts.windows),
+    )
     advice = [Text(f"max_length {length} for {model}: {counts.rule}") for model, length in counts.recommended.items()]
     warnings = [Text(f"warning: {printable(warning)}") for warning in counts.warnings]
-    return [splits, lengths, truncation, Group(*warnings, *advice)]
+    of_windows = [windows] if counts.windows else []
+    return [splits, lengths, truncation, *of_windows, Group(*warnings, *advice)]
 
 
 def _counts(values: Mapping[str, int]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,29 @@ def test_a_text_longer_than_the_model_is_counted_in_full(tmp_path: Path):
     data = {"path": str(tmp_path / "train.csv"), "validation": {"size": 2}}
     counts = audit(AuditJob("sequence-classification", data, 1, ["builtin:tiny"], [64]))
     assert max(entry.quantiles["1"] for entry in counts.lengths) == 2002
+
+
+def test_answers_that_no_window_holds_are_counted_by_length_and_stride(tmp_path: Path):
+    context = "The red lid is good and the blue lid is bad and the old kettle is very slow to boil but cheap and quiet."
+    answers = ["blue lid", "very slow to boil but cheap and quiet"]  # the second is longer than a small window shares
+    rows = [
+        {"id": str(n), "question": "Which ?", "context": context, "answers": [{"text": a, "answer_start": start}]}
+        for n, (a, start) in enumerate((a, context.index(a)) for a in answers)
+    ]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    data = {"path": str(tmp_path), "validation": {"split": "test"}}
+    counts = audit(AuditJob("question-answering", data, 1, ["builtin:tiny"], [16, 64], [4, 2]))
+    found = {(each.split, each.max_length, each.stride): each for each in counts.windows}
+    assert set(found) == {
+        (split, n, stride) for split in ("train", "validation") for n in (16, 64) for stride in (4, 2)
+    }
+    small, large = found["train", 16, 2], found["train", 64, 4]
+    assert (large.examples, large.features, large.lost, large.cut) == (2, 2, 0, 0)
+    assert small.lost >= 1 and small.features > found["train", 64, 2].features
+
+
+def test_a_classification_has_no_windows(tmp_path: Path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(f"text {n},{n % 2}" for n in range(20)))
+    data = {"path": str(tmp_path), "validation": 4}
+    assert audit(AuditJob("sequence-classification", data, 1, ["builtin:tiny"], [16])).windows == ()

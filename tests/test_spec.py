@@ -569,3 +569,41 @@ def test_an_override_keeps_the_question_that_opens_the_file() -> None:
     merged = parse_study(text, ["data.train=50"]).text
     assert merged.startswith("# Which rate suits?\n# And why?\n\n# Written out with these values")
     assert parse_study(merged, ["data.train=60"]).text.count("Which rate suits?") == 1
+
+
+# --- hyperparameters of one task ------------------------------------------------------------------------
+
+QUESTIONS = """\
+study: questions
+task: question-answering
+model: builtin:tiny
+data: {path: squad, train: 200, validation: 50}
+configurations:
+  - {max_length: 64, stride: 32}
+search:
+  max_length: [64, 128]
+  stride: [16, 32]
+budget: {trials: 4}
+"""
+
+
+def test_windows_may_share_half_of_what_they_read():
+    assert spec(text=QUESTIONS).strides() == (32, 16)
+    assert "search.stride.1 must be at most 32, half of max_length 64, got 33" in refusal(
+        "search.stride=[16, 33]", text=QUESTIONS
+    )
+    assert "configurations.0.stride must be at most 32" in refusal("configurations.0.stride=40", text=QUESTIONS)
+
+
+def test_a_hyperparameter_of_another_task_is_refused():
+    assert "fixed.stride is read by question-answering alone, and task is sequence-classification" in refusal(
+        "fixed.stride=16"
+    )
+    assert "fixed.class_weights is read by sequence-classification alone" in refusal(
+        "fixed={class_weights: balanced}", text=QUESTIONS
+    )
+
+
+def test_what_one_task_alone_reads_leaves_the_identity_of_other_configurations_as_it_was():
+    assert TrialConfig().fingerprint == "2f5ed653417adae9"  # as before there was a second task
+    assert TrialConfig(stride=64).fingerprint != TrialConfig().fingerprint

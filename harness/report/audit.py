@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.jobs import AuditCounts
+from harness.jobs import AuditCounts, Windows
 from harness.report import figures, page
 from harness.report.cells import points
 from harness.report.charts import bars, lengths, scatter
@@ -27,7 +27,7 @@ def draw_audit(counts: AuditCounts, folder: str | Path) -> tuple[Path, ...]:
 
 def content(counts: AuditCounts) -> Content:
     """Findings, figures and tables of an audit; no text of the data is in them."""
-    drawings = [_labels(counts)]
+    drawings = [_labels(counts)] if counts.label_names else []
     if counts.lengths:
         drawings = [_lengths(counts), *_truncations(counts), *drawings]
     return Content(_findings(counts), (), drawings, _tables(counts), counts.warnings)
@@ -42,6 +42,13 @@ def _findings(counts: AuditCounts) -> list[str]:
     sentences += [f"Examples of {split} that repeat an earlier text: {rows}." for split, rows in repeated.items()]
     disputed = {split: rows for split, rows in counts.conflicts.items() if rows}
     sentences += [f"Texts of {split} with more than one label: {rows}." for split, rows in disputed.items()]
+    for each in counts.windows:
+        if each.lost:
+            share = points(each.lost / each.examples)
+            sentences.append(
+                f"Windows of {each.max_length} tokens with stride {each.stride} ({each.model}) lose {each.lost} of the "
+                f"{each.examples} answers of {each.split} ({share}%): no window holds them whole."
+            )
     for split, summary in counts.splits.items():
         if summary.labels and summary.rows:
             name, most = max(summary.labels.items(), key=lambda item: item[1])
@@ -109,4 +116,7 @@ def _tables(counts: AuditCounts) -> list[Table]:
     truncation = _truncation(counts)
     if len(truncation):
         tables.append(Table("audit-truncation", truncation, "What each max_length cuts off."))
+    if counts.windows:
+        windows = pd.DataFrame(counts.windows, columns=list(Windows._fields))
+        tables.append(Table("audit-windows", windows, "Windows, answers that no window holds, and questions cut."))
     return tables

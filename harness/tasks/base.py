@@ -11,17 +11,18 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import SpecError
+from harness.masking import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.architectures import Architecture
     from harness.configuration import TrialConfig
@@ -87,6 +88,9 @@ class Features:
         pad_id: token id that fills a batch up.
         offsets: of each token (first, last + 1) character in the text that answers are taken from, -1 where there is
             none, shape (tokens, 2) a feature; None for a task without answers in the text.
+        vocabulary: for a task that hides tokens; None for others.
+        asked: tokens of each feature that the model is asked for, in the order of `labels`, filled up with any,
+            shape (features, k); None where all of them are read, or the first.
     """
 
     input_ids: Sequence[npt.NDArray[np.int32]]
@@ -96,6 +100,8 @@ class Features:
     truncated: BoolArray
     pad_id: int
     offsets: Sequence[npt.NDArray[np.int32]] | None = None
+    vocabulary: Vocabulary | None = None
+    asked: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -111,6 +117,27 @@ class Features:
         return len(np.unique(self.example[self.truncated]))
 
 
+class Target(NamedTuple):
+    """A number that a model gave out and that an explanation speaks of: a logit, or a sum of logits.
+
+    Attributes:
+        example, feature: where it was given out.
+        name: of the class, or "span".
+        answer: what the model answered to the example.
+        probability: of that answer.
+        places: places of its logits within those of the feature.
+        tokens: tokens of the feature whose states the logits are read from.
+    """
+
+    example: int
+    feature: int
+    name: str
+    answer: str
+    probability: float
+    places: tuple[tuple[int, ...], ...]
+    tokens: tuple[int, ...]
+
+
 class Task(ABC):
     """One kind of fine-tuning. Stateless: every method is a function of its arguments.
 
@@ -118,11 +145,13 @@ class Task(ABC):
         name: as in a study file.
         output: the kind of predictions its metrics score (`metrics.metrics_of(output)`).
         first_token: whether its head reads the first token's states alone.
+        redrawn: whether what the model reads is drawn anew in every epoch, so that nothing of it can be kept.
     """
 
     name: ClassVar[str]
     output: ClassVar[str]
     first_token: ClassVar[bool] = False
+    redrawn: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, table: pa.Table, data: DataSpec, *, split: str, label_names: tuple[str, ...] | None) -> Examples:
@@ -143,9 +172,27 @@ class Task(ABC):
         """What `encode` reads of a configuration: equal values, equal features."""
         return (config.max_length,)
 
+    def tokenise(
+        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
+    ) -> BatchEncoding:
+        """What the tokeniser makes of the examples, one entry a feature; of a pair the longer text is cut first."""
+        pairs = None if examples.pairs is None else list(examples.pairs)
+        length = config.max_length
+        return tokenizer(
+            list(examples.texts), pairs, truncation=True, max_length=length, return_attention_mask=False
+        )
+
     @abstractmethod
     def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """Tokenise and truncate."""
+
+    def drawn(self, features: Features, seed: int) -> Features:
+        """The features as one epoch or one evaluation reads them; as they are, unless `redrawn`."""
+        return features
+
+    def mass(self, features: Features) -> npt.NDArray[np.float64]:
+        """What each feature weighs in the mean loss of a batch, shape (features,); alike by default."""
+        return np.ones(len(features))
 
     @abstractmethod
     def model(self, path: str, num_labels: int, *, dropout: float | None) -> PreTrainedModel:
@@ -154,6 +201,14 @@ class Task(ABC):
     @abstractmethod
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
         """Mean loss of a batch, a scalar in float32."""
+
+    def stride(self, config: TrialConfig) -> int | None:
+        """Tokens that two windows of a long text share; None for a task that reads one feature an example."""
+        return None
+
+    def lost(self, features: Features, examples: Examples) -> int:
+        """Examples whose answer none of their features holds."""
+        return 0
 
     # --- the training pass
 
@@ -170,14 +225,22 @@ class Task(ABC):
         """Mean loss of the training pass, and what else it tells, from what `trace` left of all features."""
 
     @abstractmethod
-    def margins(self, trace: Logits, labels: IntArray) -> Logits:
-        """Gold logit minus the best other one, shape (features,); NaN where a feature was not seen."""
+    def margins(self, trace: Logits, labels: IntArray) -> Logits | None:
+        """Gold logit minus the best other one, shape (features,), NaN where one was not seen; None for none at all."""
 
     # --- evaluation
 
+    def kept(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What an evaluation needs of a batch's logits, shape (batch, ...), float32; all of them by default."""
+        return logits
+
+    def mean_loss(self, kept: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The plain mean loss of what an evaluation kept, without class weights so that trials compare."""
+        return self.loss(kept, labels, None)
+
     @abstractmethod
     def logits_shape(self, features: Features, label_names: Sequence[str]) -> tuple[int, ...]:
-        """Shape of the logits of all features."""
+        """Shape of the logits of all features, as `kept` leaves them."""
 
     @abstractmethod
     def decode(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> Values:
@@ -190,6 +253,12 @@ class Task(ABC):
     @abstractmethod
     def outputs(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> dict[str, Logits]:
         """What the record keeps of an evaluation, by kind, in the order of the examples."""
+
+    def targets(
+        self, logits: Logits, features: Features, examples: Examples, config: TrialConfig
+    ) -> Sequence[Target]:
+        """What an explanation of each example's answer speaks of; nothing where the task has none."""
+        return ()
 
     def answer(self, examples: Examples, index: int) -> str:
         """The right answer of one example, as the record shows it."""

@@ -19,11 +19,11 @@ from harness.architectures import with_span_head
 from harness.pretrained import load_pretrained
 from harness.question_rows import read_questions
 from harness.spans import NULL, Spans, best_spans, window_losses
-from harness.tasks.base import Examples, Features, IntArray, Logits, Task
+from harness.tasks.base import Examples, Features, IntArray, Logits, Target, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.architectures import Architecture
     from harness.configuration import TrialConfig
@@ -48,7 +48,23 @@ class QuestionAnswering(Task):
 
     def encoding(self, config: TrialConfig) -> tuple[int, ...]:
         """Windows hang on their length and on what they share."""
-        return config.max_length, stride_of(config)
+        return config.max_length, self.stride(config)
+
+    def stride(self, config: TrialConfig) -> int:
+        """As asked, or a third of a window."""
+        return config.max_length // 3 if config.stride is None else config.stride
+
+    def lost(self, features: Features, examples: Examples) -> int:
+        """Questions with an answer of whose windows none holds it."""
+        held = np.zeros(len(examples), dtype=bool)
+        held[features.example[features.labels.any(axis=1)]] = True
+        return int((~held & (examples.labels == 1)).sum())
+
+    def tokenise(
+        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
+    ) -> BatchEncoding:
+        """The windows; see `encode`."""
+        return _windows(examples, tokenizer, config.max_length, self.stride(config))[0]
 
     def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """Windows of question and context, of which the context alone is cut.
@@ -56,20 +72,7 @@ class QuestionAnswering(Task):
         A question that leaves a window less room for the context than `stride` tokens and one is cut itself, and counts
         as truncated.
         """
-        assert examples.pairs is not None
-        stride = stride_of(config)
-        room = config.max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
-        questions, cut = _short_enough(examples.texts, tokenizer, room)
-        encoded = tokenizer(
-            questions,
-            list(examples.pairs),
-            truncation="only_second",
-            max_length=config.max_length,
-            stride=stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
+        encoded, cut = _windows(examples, tokenizer, config.max_length, self.stride(config))
         example = np.array(encoded["overflow_to_sample_mapping"], dtype=np.int64)
         offsets = [_offsets_in_context(encoding) for encoding in encoded.encodings]
         types = encoded.get("token_type_ids")
@@ -137,15 +140,21 @@ class QuestionAnswering(Task):
             "losses": mean.astype(np.float32),
         }
 
+    def targets(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> list[Target]:
+        """The score of each example's best span, start logit plus end logit, in the window that gave it out."""
+        assert examples.pairs is not None
+        spans = _spans(logits, features, examples, config)
+        found = []
+        for example, answer in enumerate(spans.texts(examples.pairs)):
+            window, start, end = spans.place(example, logits, features)
+            probability, places = float(spans.probability[example, 0]), ((start, 0), (end, 1))
+            found.append(Target(example, window, "span", answer, probability, places, (start, end)))
+        return found
+
     def answer(self, examples: Examples, index: int) -> str:
         """The right answers as JSON: a list of [first character, text]."""
         starts, answers = examples.extra["starts"][index], examples.extra["answers"][index]
         return json.dumps([list(pair) for pair in zip(starts, answers, strict=True)], ensure_ascii=False)
-
-
-def stride_of(config: TrialConfig) -> int:
-    """Tokens that neighbouring windows share: as asked, or a third of a window."""
-    return config.max_length // 3 if config.stride is None else config.stride
 
 
 def has_null(examples: Examples) -> bool:
@@ -155,6 +164,26 @@ def has_null(examples: Examples) -> bool:
 
 def _spans(logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> Spans:
     return best_spans(logits, features, len(examples), config.max_answer_length, has_null(examples))
+
+
+def _windows(
+    examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int
+) -> tuple[BatchEncoding, np.ndarray]:
+    """The windows of all examples, and whose question was cut."""
+    assert examples.pairs is not None
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
+    questions, cut = _short_enough(examples.texts, tokenizer, room)
+    encoded = tokenizer(
+        questions,
+        list(examples.pairs),
+        truncation="only_second",
+        max_length=max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    return encoded, cut
 
 
 def _short_enough(
