@@ -44,6 +44,11 @@ def test_an_answer_is_the_likeliest_class_with_its_probability_and_that_of_the_r
     assert row["gold_rank"] == 3 and row["characters"] == 4 and row["source_row"] == 100
 
 
+def test_of_equal_logits_the_lower_id_is_the_answer_and_comes_first():
+    found = answered([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1, 1])
+    assert found["predicted"].tolist() == [0, 1] and found["gold_rank"].tolist() == [2, 1]
+
+
 def test_an_example_without_finite_logits_is_left_out():
     found = answered([[1.0, 0.0], [math.nan, 0.0], [0.0, 1.0]], [0, 0, 0], ["a", "bb", "ccc"])
     assert found["text"].tolist() == ["a", "ccc"] and found["wrong"].tolist() == [False, True]

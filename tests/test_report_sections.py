@@ -18,7 +18,7 @@ from harness.report.section import Section
 from harness.report.study_frames import StudyFrames, opened
 from harness.results.store import Store
 
-NAMES = ("overview", "overfitting", "speed", "search", "groups", "record")
+NAMES = ("overview", "overfitting", "speed", "search", "groups", "errors", "calibration", "record")
 
 
 @pytest.fixture(scope="module")

@@ -59,22 +59,22 @@ def softmax(logits: npt.ArrayLike) -> Floats:
 
 
 def equal_width(bins: int = BINS) -> Floats:
-    """Upper edges of `bins` bins as wide as each other, shape (bins,); each bin holds its upper edge.
+    """Edges of `bins` bins as wide as each other, shape (bins + 1,); each bin holds its upper edge.
 
     Reference: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
     """
-    return np.arange(1, bins + 1) / bins
+    return np.arange(bins + 1) / bins
 
 
 def equal_mass(confidence: npt.ArrayLike, bins: int = BINS) -> Floats:
-    """Upper edges of at most `bins` bins with as many examples as each other; equal confidences share a bin.
+    """Edges of at most `bins` bins with as many examples as each other; equal confidences share a bin.
 
     Reference: Nixon, Dusenberry, Zhang, Jerfel and Tran, "Measuring Calibration in Deep Learning", 2019,
     arXiv:1904.01685 (adaptive bins, here of the answer given).
     """
     ordered = np.sort(np.asarray(confidence, np.float64))
     last = np.ceil(np.arange(1, bins + 1) * ordered.size / bins).astype(np.int64) - 1
-    return np.unique(ordered[last]) if ordered.size else np.ones(1)
+    return np.concatenate([ordered[:1], np.unique(ordered[last])]) if ordered.size else np.array([0.0, 1.0])
 
 
 def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, edges: Floats) -> pd.DataFrame:
@@ -83,23 +83,23 @@ def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, edges: Floats) 
     Args:
         confidence: probability of the answer given, shape (examples,).
         right: whether it was right, shape (examples,).
-        edges: upper edges of the bins, ascending.
+        edges: of the bins, ascending, shape (bins + 1,).
 
     Returns:
         Columns COLUMNS, one row a bin; an empty bin has 0 examples and no values.
     """
     sure, hits = np.asarray(confidence, np.float64), np.asarray(right, bool)
-    place = _bins(sure, edges)
-    counts, correct = (np.bincount(place, weights, len(edges)) for weights in (None, hits.astype(float)))
-    total = np.bincount(place, sure, len(edges))
+    place, bins = _bins(sure, edges), len(edges) - 1
+    counts, correct = (np.bincount(place, weights, bins) for weights in (None, hits.astype(float)))
+    total = np.bincount(place, sure, bins)
     shares = [wilson(int(k), int(n)) for k, n in zip(correct, counts, strict=True)]
     with np.errstate(invalid="ignore"):
         mean = total / counts
     return pd.DataFrame(
         {
-            "bin": np.arange(1, len(edges) + 1),
-            "low": np.concatenate([[0.0], edges[:-1]]),
-            "high": edges,
+            "bin": np.arange(1, bins + 1),
+            "low": edges[:-1],
+            "high": edges[1:],
             "examples": counts.astype(np.int64),
             "confidence": mean,
             "right": [share.estimate for share in shares],
@@ -119,7 +119,7 @@ def expected_error(confidence: npt.ArrayLike, right: npt.ArrayLike, edges: Float
     sure, hits = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if not sure.size:
         return math.nan
-    return float(np.abs(np.bincount(_bins(sure, edges), sure - hits, len(edges))).sum() / sure.size)
+    return float(np.abs(np.bincount(_bins(sure, edges), sure - hits)).sum() / sure.size)
 
 
 def against_chance(
@@ -139,7 +139,7 @@ def against_chance(
     drawn = np.empty(draws)
     for i in range(draws):
         gap = sure - (rng.random(sure.size) < sure)
-        drawn[i] = np.abs(np.bincount(place, gap, len(edges))).sum() / sure.size
+        drawn[i] = np.abs(np.bincount(place, gap)).sum() / sure.size
     return Expected(error, float(drawn.mean()), float(np.quantile(drawn, 0.95)))
 
 
@@ -150,7 +150,7 @@ def overconfidence(confidence: npt.ArrayLike, right: npt.ArrayLike) -> Interval:
 
 def _bins(confidence: Floats, edges: Floats) -> npt.NDArray[np.int64]:
     # What lies above the last edge by rounding alone belongs to the last bin.
-    return np.minimum(np.searchsorted(edges, confidence, side="left"), len(edges) - 1)
+    return np.minimum(np.searchsorted(edges[1:], confidence, side="left"), len(edges) - 2)
 
 
 # --- scores of probabilities --------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def answers(logits: npt.ArrayLike, gold: npt.ArrayLike, examples: pd.DataFrame) 
 
     Returns:
         The columns of `examples`, then gold and predicted (class ids), wrong, probability (of the answer given),
-        gold_probability, gold_rank (1 where the answer is right) and characters (of the text).
+        gold_probability, gold_rank (1 where the answer is right; of equals the lower id comes first) and characters
+        (of the text).
     """
     table, right = np.asarray(logits, np.float64), np.asarray(gold, np.int64)
     finite = np.isfinite(table).all(axis=1)
@@ -49,9 +50,15 @@ def answers(logits: npt.ArrayLike, gold: npt.ArrayLike, examples: pd.DataFrame) 
         wrong=given != right,
         probability=probabilities[rows, given],
         gold_probability=probabilities[rows, right],
-        gold_rank=1 + (table > table[rows, right][:, None]).sum(axis=1),
+        gold_rank=1 + _before(table, right).sum(axis=1),
         characters=kept["text"].str.len().astype("Int64"),
     )
+
+
+def _before(table: Floats, gold: Ints) -> npt.NDArray[np.bool_]:
+    """Which classes come before the gold one, shape (examples, labels)."""
+    of_gold, ids = table[np.arange(len(gold)), gold][:, None], np.arange(table.shape[1])
+    return np.asarray((table > of_gold) | ((table == of_gold) & (ids < gold[:, None])))
 
 
 # --- classes ------------------------------------------------------------------------------------------

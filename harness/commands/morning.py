@@ -24,12 +24,15 @@ def report(
     study: StudyArgument,
     db: Db = DEFAULT_DB,
     out: Out = REPORTS,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="leave the texts of examples out of page, notebook and tables")
+    ] = False,
 ) -> None:
     """Write notebook, page, figures and tables of a study."""
     from harness.report.build import build
 
     name = name_of(study)
-    built = build(db, name, out / name)
+    built = build(db, name, out / name, texts=not no_text)
     for kind in ("report.html", "report.ipynb"):
         typer.echo(str(out / name / kind))
     fail_if_any(built.failures)

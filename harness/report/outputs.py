@@ -50,6 +50,17 @@ def gold_labels(study: StudyFrames, fold: object = None) -> Labels | None:
     return labels[held_out(labels, int(str(fold)), folds, seed)]
 
 
+def examples_of(study: StudyFrames, fold: object = None) -> pd.DataFrame:
+    """The examples that a trial of that fold (or of none) validates on, in the order of its outputs."""
+    if is_missing(fold):
+        return study.examples
+    examples, (folds, seed) = study.training_examples, _cut(study)
+    labels = _ids(study, examples)
+    if labels is None or not folds:
+        return examples.iloc[:0]
+    return examples[held_out(labels, int(str(fold)), folds, seed)].reset_index(drop=True)
+
+
 def of_configuration(study: StudyFrames, standing: Standing) -> list[Logits]:
     """Logits of each replicate on all validation examples; of folds, those of every fold one after the other.
 
