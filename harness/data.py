@@ -54,12 +54,16 @@ class Splits:
 
 
 class Part(NamedTuple):
-    """One part of a source split: a number of rows, a share of them, or (None) all that are left."""
+    """One part of a source split: a number of rows, a share of them, or (None) all that are left.
+
+    They are drawn in proportion to the classes, by a plain shuffle, or they are the first rows as they stand.
+    """
 
     name: str
     source: str
     size: int | float | None
     stratify: bool
+    shuffle: bool = True
 
 
 def load(data: DataSpec, task: Task, seed: int) -> Splits:
@@ -102,7 +106,7 @@ def part(name: str, asked: int | float | SplitSpec | None, source: str) -> Part:
     """A number, a share or a named split as one shape; without a name it comes from `source`."""
     if asked is None or isinstance(asked, int | float):
         return Part(name, source, asked, True)
-    return Part(name, asked.split or source, asked.size, asked.stratify)
+    return Part(name, asked.split or source, asked.size, asked.stratify, asked.shuffle)
 
 
 def choose(parts: Sequence[Part], read: Mapping[str, Examples], seed: int) -> dict[str, tuple[str, IntArray]]:
@@ -117,10 +121,17 @@ def choose(parts: Sequence[Part], read: Mapping[str, Examples], seed: int) -> di
         labels = read[asked.source].labels
         rows = left[asked.source]
         size = wanted_rows(asked, len(labels), len(rows))
-        order = stratified_order(labels[rows], seed) if asked.stratify else shuffled_order(len(rows), seed)
+        order = drawn_order(asked, labels[rows], seed)
         chosen[asked.name] = (asked.source, rows[order[:size]])
         left[asked.source] = np.setdiff1d(rows, rows[order[:size]])
     return {asked.name: chosen[asked.name] for asked in parts}
+
+
+def drawn_order(asked: Part, labels: IntArray, seed: int) -> IntArray:
+    """The order in which rows with these labels are taken."""
+    if not asked.shuffle:
+        return np.arange(len(labels), dtype=np.int64)
+    return stratified_order(labels, seed) if asked.stratify else shuffled_order(len(labels), seed)
 
 
 def wanted_rows(asked: Part, total: int, left: int) -> int:

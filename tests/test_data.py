@@ -83,6 +83,13 @@ def test_an_unstratified_split_is_what_datasets_shuffles():
     assert shuffled_order(1000, 42)[:100].tolist() == list(published["row"])
 
 
+def test_the_first_rows_are_taken_as_they_stand_where_nothing_is_shuffled():
+    first = {"stratify": False, "shuffle": False}
+    found = splits(train={"size": 30, **first}, validation={"size": 20, **first}, seed=5)
+    assert found.validation.rows.tolist() == list(range(20))
+    assert found.train.rows.tolist() == list(range(20, 50))
+
+
 def test_a_published_subset_is_drawn_again(tmp_path: Path):
     for name, rows in (("train", 300), ("test", 200)):
         lines = [f"{name} {i},{i % 2}" for i in range(rows)]

@@ -216,3 +216,8 @@ def test_keys_of_a_classification_are_refused_for_questions(key: str):
 def test_two_keys_cannot_mean_one_column():
     with pytest.raises(SpecError, match="data.context must be another column than question, got 'question'"):
         study("question-answering", "context", "question")
+
+
+def test_the_first_rows_cannot_be_stratified():
+    with pytest.raises(SpecError, match=r"data.train.shuffle must be true beside stratify: true.*stratify: false too"):
+        study("question-answering", "train", "{size: 5, shuffle: false}")

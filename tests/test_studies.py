@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.spec import StudySpec, parse_study, read_study
+from harness.spec import SplitSpec, StudySpec, parse_study, read_study
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -78,7 +78,8 @@ def test_squad_is_the_published_run_and_a_search_around_it() -> None:
     assert (published.epochs, published.batch_size, published.learning_rate) == (3, 16, 3e-5)
     assert (published.max_length, published.stride, published.weight_decay, published.warmup) == (384, 128, 0.01, 0.0)
     assert (published.freeze, published.lr_schedule, spec.seed) == ("none", "linear", 42)
-    assert spec.data.train is not None and not spec.data.train.stratify  # type: ignore[union-attr]
+    assert spec.data.train == SplitSpec(size=3000, stratify=False, shuffle=False)
+    assert spec.data.validation == SplitSpec(split="validation", size=500, stratify=False, shuffle=False)
     assert {"freeze", "max_length", "stride"} <= set(spec.search)
     assert spec.max_lengths() == (256, 384)
 

@@ -17,13 +17,22 @@ from harness.yaml_reader import Path, shown
 
 if TYPE_CHECKING:
     from harness.spec import StudySpec
-    from harness.study_file.sections import DataSpec
+    from harness.study_file.sections import DataSpec, SplitSpec
 
 Fault = tuple[Path, str]
 BUILTIN_DATA = "builtin:reviews"
 QUESTION_ANSWERING = "question-answering"
 OF_QUESTIONS = ("question", "context", "answers", "id", "unanswerable")  # keys of data that it alone reads
 OF_TEXTS = ("text", "text_pair", "label", "positive")  # and those that it does not
+
+
+def split_faults(split: SplitSpec) -> Iterator[Fault]:
+    """Contradictions within one split; paths begin below it."""
+    if split.stratify and not split.shuffle:
+        yield (
+            ("shuffle",),
+            "must be true beside stratify: true, got false; write stratify: false too for the first rows",
+        )
 
 
 def data_faults(data: DataSpec) -> Iterator[Fault]:

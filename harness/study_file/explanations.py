@@ -155,7 +155,8 @@ def _wrong_shape(path: Path, given: Any) -> str:
     if path and path[-1] == "size":
         return f"must be a number of rows or a share below 1, got {shown(given)}; 500 or 0.1, say"
     if path and path[-1] in ("train", "validation", "test"):
-        return f"must be a number of rows, a share below 1 or {{split, size, stratify}}, got {shown(given)}; 0.1, say"
+        shapes = "a number of rows, a share below 1 or {split, size, stratify, shuffle}"
+        return f"must be {shapes}, got {shown(given)}; 0.1, say"
     return f"must be a word or a mapping of keys and values, got {shown(given)}"
 
 

@@ -22,7 +22,7 @@ from pydantic_core import InitErrorDetails
 
 from harness.configuration import Objective
 from harness.metrics import direction, known
-from harness.study_file.cross_checks import Fault, data_faults
+from harness.study_file.cross_checks import Fault, data_faults, split_faults
 from harness.study_file.search_space import as_mapping
 from harness.study_file.values import MARK, Configuration, Section, built, completions, metric_name, refuse
 from harness.yaml_reader import shown
@@ -133,6 +133,14 @@ class SplitSpec(Section):
     split: _Name | None = Field(default=None, description="named split of the source; default the training split")
     size: _Size | None = Field(default=None, description="number of rows, or a share below 1; null takes all")
     stratify: bool = Field(default=True, description="keep the classes' shares; false: a plain shuffle")
+    shuffle: bool = Field(
+        default=True,
+        description="draw the rows by the seed; false, with stratify: false, takes the first as they stand",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _unshuffled_is_unstratified(self) -> SplitSpec:
+        return checked(self, split_faults(self))
 
 
 _Amount = Annotated[_Rows | _Share | Annotated[SplitSpec, Tag(MARK + "split")], Discriminator(_amount)]
