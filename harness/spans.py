@@ -42,6 +42,25 @@ class Spans(NamedTuple):
         bounds = zip(contexts, self.start[:, 0].tolist(), self.end[:, 0].tolist(), strict=True)
         return ["" if first == NULL else context[first:last] for context, first, last in bounds]
 
+    def place(self, example: int, logits: Logits, features: Features) -> tuple[int, int, int]:
+        """Window, first and last token of an example's best span; of the null answer the first token, twice.
+
+        Of several windows that hold the span it is the one in which it scores most, of the null answer least.
+        """
+        assert features.offsets is not None
+        first, last = int(self.start[example, 0]), int(self.end[example, 0])
+        windows = np.flatnonzero(features.example == example).tolist()
+        if first == NULL:
+            window = min(windows, key=lambda each: float(logits[each, 0].sum()))
+            return window, 0, 0
+        found = []
+        for window in windows:
+            starts, ends = features.offsets[window].T
+            for start in np.flatnonzero(starts == first).tolist():
+                for end in np.flatnonzero(ends == last).tolist():
+                    found.append((-float(logits[window, start, 0] + logits[window, end, 1]), window, start, end))
+        return min(found)[1:]
+
     def stored(self) -> Logits:
         """What the record keeps, (examples, STORED, 4): start, end, score, probability; NaN where no span is."""
         parts = np.stack([self.start, self.end, self.score, self.probability], axis=-1)[:, :STORED].astype(np.float32)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from harness.pretrained import load_pretrained
 from harness.row_checks import read_classification
-from harness.tasks.base import Examples, Features, IntArray, Logits, Task
+from harness.tasks.base import Examples, Features, IntArray, Logits, Target, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,10 +35,7 @@ class SequenceClassification(Task):
 
     def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """One feature an example; of a pair the longer text is cut first."""
-        pairs = None if examples.pairs is None else list(examples.pairs)
-        encoded = tokenizer(
-            list(examples.texts), pairs, truncation=True, max_length=config.max_length, return_attention_mask=False
-        )
+        encoded = self.tokenise(examples, tokenizer, config)
         types = encoded.get("token_type_ids")
         return Features(
             input_ids=[np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]],
@@ -97,3 +94,14 @@ class SequenceClassification(Task):
     def outputs(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> dict[str, Logits]:
         """The logits, shape (examples, labels)."""
         return {"logits": logits}
+
+    def targets(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> list[Target]:
+        """The logit of the class that was answered, and that of the right one where it is known and another."""
+        probabilities = functional.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
+        names, found = examples.label_names, []
+        for row, gold in enumerate(examples.labels.tolist()):
+            answer = int(logits[row].argmax())
+            for label in dict.fromkeys([answer, answer if gold < 0 else gold]):
+                probability = float(probabilities[row, answer])
+                found.append(Target(row, row, names[label], names[answer], probability, ((label,),), (0,)))
+        return found
