@@ -106,21 +106,20 @@ WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {"csv": _csv, "parquet": _
 
 
 class Exported(NamedTuple):
-    """A copied model: its trial, and whether that trial ran the best configuration."""
+    """A kept model: its trial, and whether that trial ran the best configuration."""
 
     trial: TrialRow
     of_best: bool
 
 
-def export_model(store: Store, study: str, destination: Path) -> Exported:
-    """Copy the best kept model, a `from_pretrained` folder.
+def best_kept(store: Store, study: str) -> Exported:
+    """The best trial whose weights are kept.
 
-    It is that of the best trial of the best configuration (by the rule of `ranking`); where none of its trials kept
-    weights, that of the best trial that did.
+    It is the best trial of the best configuration (by the rule of `ranking`); where none of its trials kept weights,
+    the best trial that did.
 
     Raises:
-        UsageError: for an unknown study, one without kept weights, or a destination that exists.
-        StorageError: when the weights are gone or the destination cannot be written.
+        UsageError: for an unknown study or one without kept weights.
     """
     row = store.study(study)
     if row is None:
@@ -128,8 +127,6 @@ def export_model(store: Store, study: str, destination: Path) -> Exported:
     kept = [trial for trial in store.kept(row.id) if trial.state in ("complete", "pruned")]
     if not kept:
         raise UsageError(f"study {study!r} has kept no model; `keep` in the study file says how many it keeps")
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise UsageError(f"{destination} exists and is not an empty folder; name another")
     runs = [
         Run(trial.configuration, trial.number, trial.objective, trial.replicate, trial.fold)
         for trial in store.trials(row.id)
@@ -137,10 +134,32 @@ def export_model(store: Store, study: str, destination: Path) -> Exported:
     ]
     standing = leader(runs, row.objectives[0], plan_of(row.spec))
     of_best = [trial for trial in kept if standing is not None and trial.configuration == standing.configuration]
-    best = (of_best or kept)[0]
-    source = (store.trial_folder(best.id) / str(best.model_folder)).resolve()
-    if not source.is_relative_to(store.trial_folder(best.id).resolve()) or not source.is_dir():
-        raise StorageError(f"the weights of trial {best.number} are not at {source}")
+    return Exported((of_best or kept)[0], bool(of_best))
+
+
+def kept_folder(store: Store, trial: TrialRow) -> Path:
+    """Where the kept weights of a trial lie, a `from_pretrained` folder.
+
+    Raises:
+        StorageError: when they are gone.
+    """
+    source = (store.trial_folder(trial.id) / str(trial.model_folder)).resolve()
+    if not source.is_relative_to(store.trial_folder(trial.id).resolve()) or not source.is_dir():
+        raise StorageError(f"the weights of trial {trial.number} are not at {source}")
+    return source
+
+
+def export_model(store: Store, study: str, destination: Path) -> Exported:
+    """Copy the best kept model, a `from_pretrained` folder; `best_kept` says which that is.
+
+    Raises:
+        UsageError: for an unknown study, one without kept weights, or a destination that exists.
+        StorageError: when the weights are gone or the destination cannot be written.
+    """
+    best = best_kept(store, study)
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} exists and is not an empty folder; name another")
+    source = kept_folder(store, best.trial)
     with storage_errors(destination):
         shutil.copytree(source, destination, dirs_exist_ok=True)
-    return Exported(best, bool(of_best))
+    return best
