@@ -36,13 +36,14 @@ def deserves(job: TrialJob, records: Sequence[EpochRecord]) -> bool:
 
 
 def write(folder: Path, model: Any, tokenizer: Any, label_names: Sequence[str], card: str) -> Path:
-    """Weights, configuration with label names, tokeniser and model card below a trial's folder.
+    """Weights, configuration with label names where there are any, tokeniser and model card below a trial's folder.
 
     Raises:
         StorageError: when the disk is full or cannot be written; nothing of it is left then.
     """
-    model.config.id2label = dict(enumerate(label_names))
-    model.config.label2id = {name: number for number, name in enumerate(label_names)}
+    if label_names:
+        model.config.id2label = dict(enumerate(label_names))
+        model.config.label2id = {name: number for number, name in enumerate(label_names)}
     with whole_or_nothing(folder / FOLDER) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from harness.jobs import TrialJob
 from harness.records import EpochRecord, TrialFacts
 
-_CURVE = ("loss", "accuracy", "f1", "macro_f1")
+_CURVE = ("loss", "accuracy", "exact_match", "f1", "macro_f1")
 
 
 class EpochChoice(NamedTuple):
@@ -67,7 +67,8 @@ def _front_matter(job: TrialJob) -> list[str]:
 def _data_rows(job: TrialJob, facts: TrialFacts, label_names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     yield "data", f"`{_cell(job.data.get('path', ''))}`"
     yield "fingerprint of the rows", f"`{facts.data_fingerprint}`"
-    yield "labels", ", ".join(f"{number} = {_cell(name)}" for number, name in enumerate(label_names))
+    if label_names:
+        yield "labels", ", ".join(f"{number} = {_cell(name)}" for number, name in enumerate(label_names))
     yield "training rows", str(facts.train_rows)
     yield "validation rows", str(facts.validation_rows)
     if job.fold is not None:

@@ -128,7 +128,7 @@ class Probe:
         """Write the model once, as the best epoch's is."""
         began = clock()
         tokenizer = self.warm.tokenizer(loaded.model.path)
-        names = loaded.splits.label_names
+        names = loaded.splits.label_names if loaded.task.output == "labels" else ()
         folder = kept_models.write(self.folder / "kept", loaded.encoder.model, tokenizer, names, "")
         keep_seconds = clock() - began
         kept_bytes = sum(path.stat().st_size for path in folder.iterdir())

@@ -285,7 +285,7 @@ def keep_model(
     if state.best is None or not job.keep or not kept_models.deserves(job, state.records):
         return None
     began = time.perf_counter()
-    names = loaded.splits.label_names
+    names = loaded.splits.label_names if plan.task.output == "labels" else ()
     choice = model_card.EpochChoice(state.best.epoch, plan.selection.metric)
     card = model_card.render(job, facts, state.records, choice, names)
     plan.encoder.assign(state.best.tensors)

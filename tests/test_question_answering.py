@@ -8,6 +8,7 @@ import small_models
 import torch
 import transformers
 
+import harness.kept_models as kept_models
 from harness.architectures import architecture_of
 from harness.batches import TokenTable
 from harness.configuration import Objective, TrialConfig
@@ -350,3 +351,14 @@ def test_a_small_model_learns_which_word_follows(tmp_path):
     assert records[-1].value("probe", "f1") > 2 * records[0].value("probe", "f1")
     assert set(records[-1].outputs) == {"spans", "losses"}
     assert records[-1].outputs["losses"].mean() == pytest.approx(records[-1].value("validation", "loss"), rel=0.05)
+
+
+def test_a_kept_model_answers_alike_when_it_is_loaded_again(folder, tmp_path):
+    plan = plan_of(folder)
+    prepare(plan)
+    logits = predict(plan.encoder, plan.validation.table, "fp32", 10_000)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    kept = kept_models.write(tmp_path, plan.encoder.model, tokenizer, (), "card")
+    again = encoder_of(str(kept))
+    np.testing.assert_array_equal(predict(again, plan.validation.table, "fp32", 10_000), logits)
+    assert not again.fresh
