@@ -358,6 +358,7 @@ def test_a_kept_model_answers_alike_when_it_is_loaded_again(folder, tmp_path):
     prepare(plan)
     logits = predict(plan.encoder, plan.validation.table, "fp32", 10_000)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    plan.encoder.whole()
     kept = kept_models.write(tmp_path, plan.encoder.model, tokenizer, (), "card")
     again = encoder_of(str(kept))
     np.testing.assert_array_equal(predict(again, plan.validation.table, "fp32", 10_000), logits)
