@@ -57,6 +57,27 @@ def test_nothing_is_mirrored_twice(store):
     assert [trial.number for trial in theirs(store).trials] == [0, 1]
 
 
+def test_a_trial_is_written_as_optuna_writes_it(store):
+    study_id = store.create_study(study_file())
+    finished(store, study_id, TrialOutcome("complete"), learning_rate=3e-4, batch_size=8, freeze="head")
+    finished(store, study_id, TrialOutcome("failed", "diverged"), losses=(math.inf, -math.inf, math.nan), epochs=3)
+    mirror.sync(store, study_id)
+    ours = theirs(store)
+    optunas = optuna.create_study(storage=f"sqlite:///{store.target}", study_name="twin")
+    optunas.add_trials(ours.trials)
+    for one, other in zip(ours.trials, optunas.trials, strict=True):
+        for name in ("number", "state", "datetime_start", "datetime_complete", "params", "distributions"):
+            assert getattr(one, name) == getattr(other, name)
+        assert (one.values, one.user_attrs, one.system_attrs) == (other.values, other.user_attrs, other.system_attrs)
+        assert repr(one.intermediate_values) == repr(other.intermediate_values)
+    tables = ("trial_values", "trial_params", "trial_user_attributes", "trial_intermediate_values")
+    with store.engine.connect() as connection:
+        for table in tables:
+            rows = connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1").all()  # noqa: S608
+            told = [[row[2:] for row in rows if (row[1] <= 2) == first] for first in (True, False)]
+            assert told[0] and sorted(map(repr, told[0])) == sorted(map(repr, told[1]))
+
+
 def test_waiting_and_running_trials_are_not_mirrored(store):
     study_id = store.create_study(study_file())
     running(store, study_id)

@@ -22,8 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.configuration import hyperparameters
 from harness.errors import SpecError
+from harness.results import mirror_rows
 from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
-from harness.results.mirrored import MARK, Mirrored, numbers, one_nan
+from harness.results.mirrored import MARK, STUDIES, Mirrored, numbers, one_nan
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 
@@ -44,28 +45,35 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
         SpecError: when another Optuna made its tables, or a study of the name has other directions.
     """
     row = next(row for row in store.studies() if row.id == study_id)
-    with storage_errors(store.engine.url.set(password=None)), _storage(store.engine, check=ended is None) as storage:
-        optuna_id = _optuna_study(storage, row)
+    with storage_errors(store.engine.url.set(password=None)):
         if ended is None:
-            with storage.engine.connect() as connection:
+            with _storage(store.engine) as storage:
+                optuna_id = _optuna_study(storage, row)
+            with store.engine.connect() as connection:
                 there = set(numbers(connection, optuna_id).values())
             ended = [trial for trial in store.trials(study_id) if trial.finished and trial.number not in there]
+        else:
+            with store.engine.connect() as connection:
+                optuna_id = connection.execute(
+                    sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == row.name)
+                ).scalar_one()
         space = Space.of(row.spec)
         for trial in ended:
             losses = store.epoch_values(trial.id, "validation", row.objectives[0].metric)
-            storage.create_new_trial(optuna_id, template_trial=frozen(trial, space, losses, len(row.objectives)))
+            with store.engine.begin() as connection:
+                mirror_rows.insert(connection, optuna_id, frozen(trial, space, losses, len(row.objectives)))
     return len(ended)
 
 
 @contextmanager
-def _storage(engine: sa.Engine, check: bool) -> Iterator[RDBStorage]:
+def _storage(engine: sa.Engine) -> Iterator[RDBStorage]:
     """Optuna's storage on our database with our settings; its tables are made under the creation lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tables = set(sa.inspect(engine).get_table_names())
     if not {"studies", "trials", "alembic_version"} <= tables:
         with creation_lock(engine):
-            _opened(engine, check=True).engine.dispose()
-    storage = _opened(engine, check)
+            _opened(engine).engine.dispose()
+    storage = _opened(engine)
     try:
         if engine.dialect.name == "sqlite":
             # Only now: Optuna's constructor opens a second connection within the first one's transaction.
@@ -77,7 +85,7 @@ def _storage(engine: sa.Engine, check: bool) -> Iterator[RDBStorage]:
         storage.engine.dispose()
 
 
-def _opened(engine: sa.Engine, check: bool) -> RDBStorage:
+def _opened(engine: sa.Engine) -> RDBStorage:
     url = engine.url.render_as_string(hide_password=False)
     options: dict[str, Any] = {"hide_parameters": True}
     if engine.dialect.name == "sqlite":
@@ -85,7 +93,7 @@ def _opened(engine: sa.Engine, check: bool) -> RDBStorage:
     try:
         # Optuna formats the URL as a template, so a brace in a path has to be doubled.
         url = url.replace("{", "{{").replace("}", "}}")
-        return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=not check)
+        return RDBStorage(url, engine_kwargs=options)
     except RuntimeError as error:
         raise SpecError(f"Optuna's tables in {engine.url} cannot be used by this Optuna: {error}") from error
 

@@ -151,7 +151,7 @@ def _summary_from(
     best: sa.FromClause,
     at_best: sa.ColumnElement[bool],
     last: sa.FromClause,
-    last_loss: sa.ColumnElement[float],
+    last_loss: sa.ColumnElement[object],
     at_last: sa.ColumnElement[bool],
 ) -> sa.Select[tuple[object, ...]]:
     """The columns of the summary, given where the metrics of the best and of the last epoch are found."""
