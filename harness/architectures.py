@@ -25,6 +25,8 @@ class Architecture:
         head: prefixes of new parameters below the last linear layer.
         classifier: prefix of the last linear layer.
         spans: prefix of the linear layer of its question answering.
+        language: prefixes of the head of its masked language model: first the module that takes the states, last what
+            is left when the others are taken away.
         dropouts: settings that `dropout` replaces, all of them.
         layer_count: setting with the number of numbered layers; ALBERT's shared layers are counted by group.
         mlp_matrices: weight matrices of width x intermediate size in one layer's feed-forward part.
@@ -41,6 +43,7 @@ class Architecture:
     classifier: str
     dropouts: tuple[str, ...]
     spans: str = "qa_outputs."
+    language: tuple[str, ...] = ("cls.predictions.transform.", "cls.")
     top: tuple[str, ...] = ()
     bottom: tuple[str, ...] = ()
     pooler: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="distilbert.transformer.layer.",
         head=("pre_classifier.",),
         classifier="classifier.",
+        language=("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
         dropouts=("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout"),
         last_dropout="dropout",
     ),
@@ -80,6 +84,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="roberta.encoder.layer.",
         head=("classifier.dense.",),
         classifier="classifier.out_proj.",
+        language=("lm_head.dense.", "lm_head.layer_norm.", "lm_head."),
         dropouts=_BERT_DROPOUTS,
         reserved_positions=2,  # positions count from padding_idx + 1
         bert_layers=True,
@@ -89,6 +94,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="electra.encoder.layer.",
         head=("classifier.dense.",),
         classifier="classifier.out_proj.",
+        language=("generator_predictions.dense.", "generator_predictions.LayerNorm.", "generator_lm_head."),
         dropouts=_BERT_DROPOUTS,
         bert_layers=True,
     ),
@@ -97,6 +103,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers="albert.encoder.albert_layer_groups.",
         pooler=("albert.pooler.",),
         classifier="classifier.",
+        language=("predictions.dense.", "predictions.LayerNorm.", "predictions."),
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
         layer_count="num_hidden_groups",  # all layers of a group are the same weights: top-K means K groups
         last_dropout="dropout",
@@ -125,6 +132,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         head=("head.",),
         classifier="classifier.",
         spans="classifier.",
+        language=("head.dense.", "head.norm.", "decoder."),
         dropouts=("embedding_dropout", "mlp_dropout", "attention_dropout", "classifier_dropout"),
         mlp_matrices=3,
         plain_mask=False,  # local and global layers need different masks
@@ -158,6 +166,12 @@ def max_positions(config: Any) -> int:
 def with_span_head(row: Architecture) -> Architecture:
     """The architecture with the head of question answering: two numbers for every token, from one linear layer."""
     return replace(row, pooler=(), head=row.head if row.spans == row.classifier else (), classifier=row.spans)
+
+
+def with_language_head(row: Architecture) -> Architecture:
+    """The architecture with the head of a masked language model; what it shares with the embeddings counts to these."""
+    *head, last = row.language
+    return replace(row, pooler=(), head=tuple(head), classifier=last)
 
 
 def describe(name: str, config: Any, row: Architecture | None = None) -> ParameterInfo:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from harness.masking import NOT_ASKED
 from harness.tasks.base import Features, IntArray
 
 
@@ -27,6 +28,7 @@ class Batch(NamedTuple):
         tokens, padded_tokens: real tokens, and places that the batch takes.
         hidden: states at the cut, (batch, sequence, width), or (batch, width) from the end of the layers on.
         cut: how far the prefix reaches, as `freezing.cut` counts.
+        asked: tokens that the model is asked for, (batch, k) as the labels; None where all are read, or the first.
     """
 
     input_ids: torch.Tensor | None
@@ -38,6 +40,7 @@ class Batch(NamedTuple):
     padded_tokens: int
     hidden: torch.Tensor | None = None
     cut: int = 0
+    asked: torch.Tensor | None = None
 
 
 class Table(Protocol):
@@ -86,6 +89,8 @@ class TokenTable:
         self._starts = self._put(starts)
         self._lengths = self._put(self.lengths)
         self.labels = self._put(features.labels)
+        self._asked = None if features.asked is None else self._put(features.asked)
+        self._asked_counts = None if features.asked is None else (features.labels != NOT_ASKED).sum(axis=1)
 
     def _put(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -105,7 +110,11 @@ class TokenTable:
         ids = self._ids[index].long().masked_fill_(~mask, self.pad_id)
         types = None if self._types is None else self._types[index].long() * mask
         padded = width * len(rows)
-        return Batch(ids, None if tokens == padded else mask, types, self.labels[chosen], chosen, tokens, padded)
+        batch = Batch(ids, None if tokens == padded else mask, types, self.labels[chosen], chosen, tokens, padded)
+        if self._asked is None or self._asked_counts is None:
+            return batch
+        most = max(1, int(self._asked_counts[rows].max()))  # known on the host, as the lengths are
+        return batch._replace(labels=batch.labels[:, :most], asked=self._asked[chosen, :most])
 
     def by_length(self, places: int) -> Iterator[IntArray]:
         """Rows in batches of at most `places` padded tokens, longest first; at least one row a batch."""

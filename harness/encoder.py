@@ -19,7 +19,7 @@ from torch import nn
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
 from harness.freezing import cut, frozen
-from harness.stages import Suffix, capture, first_token_model, logits_of
+from harness.stages import AskedModel, Suffix, capture, first_token_model, logits_of
 from harness.tasks.base import IntArray
 from harness.used_rows import UsedRows, can_be_cut
 
@@ -75,6 +75,7 @@ class Encoder:
         self._short = first_token_model(self.model, self.row) if pooled else None
         self.exact = False
         self._used_rows: UsedRows | None = None
+        self._asked_model: AskedModel | None = None
 
     def _notes(self) -> tuple[str, ...]:
         kept = [p.name for p in self.parameters if p.part == "classifier" and p.name not in self.fresh]
@@ -147,7 +148,10 @@ class Encoder:
                 module.eval()
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits of a batch, in the dtype of the forward pass: (batch, labels), or (batch, sequence, 2) of spans."""
+        """Logits of a batch, in the dtype of the forward pass.
+
+        Shape (batch, labels); (batch, sequence, 2) of spans; (batch, k, vocabulary) of the k tokens asked for.
+        """
         model = self._in_use()
         if batch.hidden is not None:
             key = (batch.cut, self.exact)
@@ -159,6 +163,9 @@ class Encoder:
         arguments = {"input_ids": ids, "attention_mask": self._mask(batch)}
         if batch.token_type_ids is not None:
             arguments["token_type_ids"] = batch.token_type_ids
+        if batch.asked is not None:
+            self._asked_model = self._asked_model or AskedModel(self.model, self.row)
+            return self._asked_model.logits(batch.asked, arguments, self.model.training)
         return logits_of(model(**arguments))
 
     def _in_use(self) -> Any:

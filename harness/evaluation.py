@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from harness.batches import Table, TokenTable
+from harness.batches import Batch, Table, TokenTable
 from harness.configuration import TrialConfig
 from harness.devices import autocast
 from harness.encoder import Encoder
@@ -36,7 +36,15 @@ class Split:
         return self.table if cut is None else self.states[cut]
 
 
-def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
+Kept = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def all_of_them(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The logits themselves."""
+    return logits
+
+
+def predict(encoder: Encoder, table: Table, dtype: str, places: int, kept: Kept = all_of_them) -> Logits:
     """Logits of every feature in eval mode, shape (features, ...), float32; -inf where there is no token.
 
     The batches are sorted by length and depend on the split and `places` alone, so equal weights give
@@ -47,6 +55,7 @@ def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
         table: the features.
         dtype: number format of the forward pass.
         places: padded tokens of one batch at most.
+        kept: (logits, labels) -> what is needed of a batch's logits (`Task.kept`).
     """
     encoder.model.eval()
     found: torch.Tensor | None = None
@@ -55,25 +64,25 @@ def predict(encoder: Encoder, table: Table, dtype: str, places: int) -> Logits:
             batch = table.batch(rows)
             with autocast(encoder.device, dtype):
                 logits = encoder.forward(batch).float()
+            logits = kept(logits if encoder.pooled else without_padding(logits, batch), batch.labels)
             if found is None:
                 found = logits.new_full((len(table), *logits.shape[1:]), -math.inf)
-            if encoder.pooled:
-                found[batch.rows] = logits
-            else:  # the longest batch came first
-                found[batch.rows, : logits.shape[1]] = without_padding(logits, batch.attention_mask)
+            found[batch.rows, : logits.shape[1]] = logits  # the longest batch came first
     if found is None:
         return np.zeros((0, int(encoder.config.num_labels)), dtype=np.float32)
     return found.cpu().numpy()
 
 
-def without_padding(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def without_padding(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Logits of tokens, (batch, sequence, ...), with -inf where there is no token: padding is no answer."""
-    return logits if mask is None else logits.masked_fill(~mask[:, :, None], -math.inf)
+    if batch.attention_mask is None or batch.asked is not None:  # what was asked for is no padding
+        return logits
+    return logits.masked_fill(~batch.attention_mask[:, :, None], -math.inf)
 
 
 def mean_loss(task: Task, logits: Logits, labels: IntArray) -> float:
     """The task's plain mean loss, without class weights so that trials compare."""
-    return float(task.loss(torch.from_numpy(logits), torch.from_numpy(labels), None))
+    return float(task.mean_loss(torch.from_numpy(logits), torch.from_numpy(labels)))
 
 
 def measure(

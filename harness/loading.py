@@ -19,6 +19,7 @@ from harness.prefix import Recipe
 from harness.profiling import layer_shape
 from harness.records import Incident, Progress, TrialFacts
 from harness.sharing import Rows, Shared, share
+from harness.streams import derive
 from harness.tasks import base as tasks
 from harness.tasks.base import Task
 from harness.training_plan import Plan
@@ -56,6 +57,8 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
     train = first_rows(all_rows, job.config.train)
     validation = warm.encoded(task, model.path, job.config, "validation", splits.validation, source)
     probe = probe_rows(train, len(splits.validation), job.data_seed)
+    seed = derive(job.data_seed, "drawn")  # one for all trials of a study
+    probe, validation = (each._replace(features=task.drawn(each.features, seed)) for each in (probe, validation))
     seconds["tokenise"] += time.perf_counter() - loaded
     identity = {
         "configuration": job.config.fingerprint,

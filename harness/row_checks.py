@@ -207,6 +207,30 @@ def read_classification(
     ).take(keep)
 
 
+def read_unlabelled(table: pa.Table, data: DataSpec, *, split: str) -> Examples:
+    """Examples of all rows of a split with a text, whatever their labels; the arguments are `read_classification`'s.
+
+    Raises:
+        DataError: for an absent column, for a bad row under the policy `error`, for a split that is left empty.
+    """
+    bad = BadRows(split, data.on_bad_row)
+    texts = read_texts(table, data.text, "text", bad)
+    pairs = None if data.text_pair is None else read_texts(table, data.text_pair, "text_pair", bad)
+    groups: Sequence[str] = () if data.groups is None else read_groups(table, data.groups, bad)
+    dropped = bad.settle()
+    keep = np.array([row for row in range(len(texts)) if row not in bad.reasons], dtype=np.int64)
+    check_rows(len(keep), split, dropped)
+    return Examples(
+        rows=np.arange(len(texts), dtype=np.int64),
+        texts=texts,
+        pairs=pairs,
+        labels=np.zeros(len(texts), dtype=np.int64),
+        label_names=(),
+        groups=groups,
+        dropped=dropped,
+    ).take(keep)
+
+
 def ordered_classes(found: set[str], declared: tuple[str, ...] | None) -> tuple[str, ...]:
     """The classes found, in the declared order where there is one."""
     if declared is not None and found <= set(declared):

@@ -109,6 +109,8 @@ def taken(sharing: Sharing, encoder: Encoder, config: TrialConfig, rows: Rows) -
     """Epoch -> cut that a trial runs from; and why there is none, where there could be one."""
     if config.frozen_mode != "eval" or sharing.exact or sharing.folder is None:
         return {}, ""
+    if rows.train.vocabulary is not None:  # other tokens are hidden in every epoch
+        return {}, ""
     cuts = _cuts(encoder, config.freeze, config.epochs)
     if _bytes(encoder, set(cuts.values()), rows) > sharing.budget:
         return {}, f"the frozen prefix's states would take more than {sharing.budget:,} bytes: not kept"

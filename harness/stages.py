@@ -7,7 +7,7 @@ A cut is a place between stages: 0 lies above the embeddings, k above k layers, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,6 +70,47 @@ class FirstTokenLayer(nn.Module):
         attended = self._layer.attention.output(context.transpose(1, 2).flatten(2), first)
         states: torch.Tensor = self._layer.feed_forward_chunk(attended)
         return states
+
+
+class AskedTokens(nn.Module):
+    """Stands where a head takes the states and takes those of the tokens asked for alone.
+
+    A vocabulary times all tokens would be most of a masked language model's memory and time. It shares the module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = module
+        self.asked: torch.Tensor | None = None
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """States of all tokens, (batch, sequence, width), to those of the tokens asked for, (batch, k, ...)."""
+        assert self.asked is not None
+        chosen: torch.Tensor = self._module(states.gather(1, self.asked[:, :, None].expand(-1, -1, states.shape[2])))
+        return chosen
+
+
+class AskedModel:
+    """A masked language model that works out the logits of the tokens asked for alone."""
+
+    def __init__(self, model: Any, row: Architecture) -> None:
+        path = row.language[0].rstrip(".")
+        self._place = AskedTokens(model.get_submodule(path))
+        self._model = _replaced(model, path, self._place)
+
+    def logits(self, asked: torch.Tensor, arguments: Mapping[str, Any], training: bool) -> torch.Tensor:
+        """Logits of the tokens asked for, (batch, k, vocabulary).
+
+        Args:
+            asked: places in the sequence, (batch, k).
+            arguments: of the model.
+            training: whether dropout is on.
+        """
+        self._model.training = training  # the outermost module is a copy; all below it are shared
+        self._place.asked = asked
+        logits: torch.Tensor = self._model(**arguments).logits
+        self._place.asked = None
+        return logits
 
 
 def first_token_model(model: Any, row: Architecture) -> Any:

@@ -63,7 +63,7 @@ def _open_epoch(plan: Plan, epoch: int) -> Running:
 def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing) -> Iterator[Progress | EpochRecord]:
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
-    order, table = plan.order(running.epoch), plan.train.at(plan.cut(running.epoch))
+    order, table = plan.order(running.epoch), plan.table(running.epoch)
     plan.encoder.training_mode("dropout" if plan.exact else config.frozen_mode)  # as the plain Trainer has it
     watch = Watch(plan.encoder.device, running.epoch, running.step, gradients=plan.dtype != "fp16")
     first = running.epoch == 1 or running.step > 0
@@ -134,7 +134,7 @@ def _loss(plan: Plan, running: Running, batch: Batch, classes: torch.Tensor | No
     with autocast(plan.encoder.device, plan.dtype):
         logits = plan.encoder.forward(batch)
     if not plan.encoder.pooled and not plan.exact:  # the plain Trainer lets padding answer too
-        logits = without_padding(logits, batch.attention_mask)
+        logits = without_padding(logits, batch)
     running.trace[batch.rows] = plan.task.trace(logits.detach(), batch.labels)
     return plan.task.loss(logits, batch.labels, classes)
 
@@ -178,9 +178,10 @@ def _evaluate(plan: Plan, running: Running) -> EpochRecord:
     """Metrics of the training pass, of the probe and of the validation rows."""
     began = time.perf_counter()
     cut = plan.cut(running.epoch)
-    probe = predict(plan.encoder, plan.probe.at(cut), plan.dtype, plan.evaluation_places)
+    kept = plan.task.kept
+    probe = predict(plan.encoder, plan.probe.at(cut), plan.dtype, plan.evaluation_places, kept)
     validation_began = time.perf_counter()
-    validation = predict(plan.encoder, plan.validation.at(cut), plan.dtype, plan.evaluation_places)
+    validation = predict(plan.encoder, plan.validation.at(cut), plan.dtype, plan.evaluation_places, kept)
     return epoch_record(plan, running, probe, validation, began, time.perf_counter() - validation_began)
 
 

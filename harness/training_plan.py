@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harness.batches import Table, TokenTable
 from harness.configuration import Objective, TrialConfig
 from harness.encoder import Encoder
 from harness.evaluation import Split
 from harness.metrics import costs
 from harness.optimization import adamw, parameter_groups
 from harness.records import EpochRecord, SpeedWindow
-from harness.streams import bucketed_order, epoch_order
+from harness.streams import bucketed_order, derive, epoch_order
 from harness.tasks.base import IntArray, Task
 
 
@@ -56,6 +57,13 @@ class Plan:
         cut = self.encoder.cut(self.config.freeze, epoch, self.config.epochs)
         return cut if cut in self.train.states else None
 
+    def table(self, epoch: int) -> Table:
+        """The training features as an epoch (from 1) reads them, on the device."""
+        if not self.task.redrawn:
+            return self.train.at(self.cut(epoch))
+        drawn = self.task.drawn(self.train.features, derive(self.seed, "drawn", epoch))
+        return TokenTable(drawn, self.encoder.device)
+
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch; the last one may have fewer rows."""
@@ -85,10 +93,10 @@ class Weighing(NamedTuple):
 
 
 def weighing(plan: Plan) -> Weighing:
-    """Every row alike, or by inverse class frequency with mean 1 over the rows."""
+    """Every row as the task weighs it, or by inverse class frequency with mean 1 over the rows."""
     labels = plan.train.features.labels
     if plan.config.class_weights == "none":
-        return Weighing(None, np.ones(len(labels)))
+        return Weighing(None, plan.task.mass(plan.train.features))
     counts = np.bincount(labels, minlength=len(plan.train.examples.label_names))
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     classes = torch.from_numpy(weights.astype(np.float32)).to(plan.encoder.device)

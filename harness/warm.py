@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -171,14 +172,15 @@ def take(encoded: Encoded, index: IntArray) -> Encoded:
     types = features.token_type_ids
     return Encoded(
         encoded.examples.take(index),
-        Features(
+        replace(
+            features,
             input_ids=[features.input_ids[i] for i in picked],
             token_type_ids=None if types is None else [types[i] for i in picked],
             labels=features.labels[chosen],
             example=place[features.example[chosen]],
             truncated=features.truncated[chosen],
-            pad_id=features.pad_id,
             offsets=None if features.offsets is None else [features.offsets[i] for i in picked],
+            asked=None if features.asked is None else features.asked[chosen],
         ),
     )
 

@@ -14,23 +14,23 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk configuration records jobs explanations grouping ranking folds yaml_reader metrics verdicts freezing
+errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts freezing
 masking tasks.base row_checks question_rows study_file spec
 builtin hub squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data encoder
 cache profiling prefix sharing evaluation attribution optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
-rehearsal states_cost shapes pacing probing worker
-executors results roster shelf grid sampling search deadline board asking opening night study auditor coming
-schedule plan findings machine repair doctor
+rehearsal states_cost shapes pacing probing predicting worker
+executors results roster shelf grid sampling search deadline board asking opening night study auditor coming predictor
+prediction_files schedule plan findings machine repair doctor
 analysis report study_reference terminal plan_tables live commands cli command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
-errors disk configuration records jobs explanations grouping ranking folds spec study_file yaml_reader metrics
+errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader metrics
 verdicts freezing environment executors results
-roster shelf grid sampling search deadline board asking opening night study auditor coming schedule plan
-findings machine repair doctor analysis report study_reference terminal plan_tables live commands cli
+roster shelf grid sampling search deadline board asking opening night study auditor coming predictor prediction_files
+schedule plan findings machine repair doctor analysis report study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from harness.builtin import corpus, tiny
 from harness.builtin.topics import Floats, Sentences, text_topics, word_topics
+from harness.masking import NOT_ASKED, hide
 
 VOCABULARY = 1200
 PEAK = 1e-3
@@ -55,7 +56,7 @@ class Batch(NamedTuple):
 
     Attributes:
         ids, attention: shape (batch, sequence).
-        targets: ids of the masked words, -100 elsewhere, shape (batch, sequence).
+        targets: ids of the masked words, NOT_ASKED elsewhere, shape (batch, sequence).
         topics: of the hidden part, NaN where nothing is hidden, shape (batch, topics).
     """
 
@@ -136,19 +137,16 @@ class Reader:
         return Row([CLS, *_joined(seen), SEP], text_topics(self.coordinates, _joined(hidden)))
 
     def batch(self, rows: list[Row]) -> Batch:
-        """Pad, and mask a share of the words: 80% by [MASK], 10% by a random word, 10% left as they are."""
+        """Pad, and hide a share of the words as `masking.hide` does."""
         ids = np.full((len(rows), max(len(row.ids) for row in rows)), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row.ids)] = row.ids
         asked = (self.generator.random(ids.shape) < MASKED) & (ids > MASK)
-        dice = self.generator.random(ids.shape)
-        masked = np.where(asked & (dice < 0.8), MASK, ids)
-        random_words = self.generator.integers(len(SPECIAL), self.words, ids.shape)
-        masked = np.where(asked & (dice >= 0.9), random_words, masked)
+        masked = hide(ids, asked, self.generator, mask=MASK, words=(len(SPECIAL), self.words))
         return Batch(
             ids=torch.from_numpy(masked),
             attention=torch.from_numpy((ids != PAD).astype(np.int64)),
-            targets=torch.from_numpy(np.where(asked, ids, -100)),
+            targets=torch.from_numpy(np.where(asked, ids, NOT_ASKED)),
             topics=torch.tensor(np.array([row.topics for row in rows]), dtype=torch.float32),
         )
 
@@ -183,7 +181,7 @@ def batch_losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy of the masked words, and mean squared error of the hidden parts' topics."""
     states, pooled = model.bert(batch.ids, batch.attention, return_dict=False)
-    asked = batch.targets != -100
+    asked = batch.targets != NOT_ASKED
     # The vocabulary is predicted for the masked words only: a sixth of the time otherwise goes there.
     words = functional.cross_entropy(model.cls.predictions(states[asked]), batch.targets[asked])
     hidden = ~batch.topics[:, 0].isnan()

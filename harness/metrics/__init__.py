@@ -8,12 +8,12 @@ What is not defined is NaN, never 0.0: a metric of no rows, the precision of a c
 predicted, a correlation with a constant. An undefined metric is missing; it does not mean that
 training diverged, which only the loss can say.
 
-Importing the package registers the metrics of every kind of output: `labels` here below, and `spans`.
+Importing the package registers the metrics of every kind of output: `labels` here below, `spans` and `tokens`.
 """
 
 from __future__ import annotations
 
-from harness.metrics import spans
+from harness.metrics import spans, tokens
 from harness.metrics.labels import accuracy, confusion, cross_entropy, f1, macro_f1, mcc, precision, recall
 from harness.metrics.registry import (
     COST,
@@ -52,4 +52,5 @@ __all__ = [
     "recall",
     "registered",
     "spans",
+    "tokens",
 ]

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 Fault = tuple[Path, str]
 BUILTIN_DATA = "builtin:reviews"
 QUESTION_ANSWERING = "question-answering"
-OF_QUESTIONS = ("question", "context", "answers", "id", "unanswerable")  # keys of data that it alone reads
-OF_TEXTS = ("text", "text_pair", "label", "positive")  # and those that it does not
+OF_QUESTIONS = ("question", "context", "answers", "id", "unanswerable")
+COLUMNS = {  # keys of data that a task reads, of those that not every task does
+    "sequence-classification": ("text", "text_pair", "label", "positive"),
+    "masked-language-modeling": ("text", "text_pair"),
+    QUESTION_ANSWERING: OF_QUESTIONS,
+}
 
 
 def split_faults(split: SplitSpec) -> Iterator[Fault]:
@@ -75,11 +79,16 @@ def study_faults(spec: StudySpec) -> Iterator[Fault]:
 
 
 def _columns_of_another_task(spec: StudySpec) -> Iterator[Fault]:
-    asks = spec.task == QUESTION_ANSWERING
-    for key in OF_TEXTS if asks else OF_QUESTIONS:
+    read = COLUMNS.get(spec.task)
+    if read is None:
+        return
+    columns = [key for key in read if key not in ("positive", "unanswerable")]
+    words = (
+        f"is not read by task {spec.task}, whose columns are {', '.join(columns[:-1])} and {columns[-1]}; take it out"
+    )
+    for key in dict.fromkeys(key for keys in COLUMNS.values() for key in keys if key not in read):
         if key in spec.data.model_fields_set:
-            columns = "question, context, answers and id" if asks else "text, text_pair and label"
-            yield ("data", key), f"is not read by task {spec.task}, whose columns are {columns}; take it out"
+            yield ("data", key), words
 
 
 def _twice(spec: StudySpec) -> Iterator[Fault]:

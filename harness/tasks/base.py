@@ -172,15 +172,11 @@ class Task(ABC):
         """What `encode` reads of a configuration: equal values, equal features."""
         return (config.max_length,)
 
-    def tokenise(
-        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
-    ) -> BatchEncoding:
+    def tokenise(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> BatchEncoding:
         """What the tokeniser makes of the examples, one entry a feature; of a pair the longer text is cut first."""
         pairs = None if examples.pairs is None else list(examples.pairs)
         length = config.max_length
-        return tokenizer(
-            list(examples.texts), pairs, truncation=True, max_length=length, return_attention_mask=False
-        )
+        return tokenizer(list(examples.texts), pairs, truncation=True, max_length=length, return_attention_mask=False)
 
     @abstractmethod
     def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
@@ -254,9 +250,7 @@ class Task(ABC):
     def outputs(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> dict[str, Logits]:
         """What the record keeps of an evaluation, by kind, in the order of the examples."""
 
-    def targets(
-        self, logits: Logits, features: Features, examples: Examples, config: TrialConfig
-    ) -> Sequence[Target]:
+    def targets(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> Sequence[Target]:
         """What an explanation of each example's answer speaks of; nothing where the task has none."""
         return ()
 
