@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.analysis.errors import fifths
-from harness.analysis.statistics import t_interval, wilson
+from harness.analysis.statistics import Interval, t_interval, wilson
 from harness.metrics.spans import exact_scores, f1_scores
 
 Floats = npt.NDArray[np.float64]
@@ -184,6 +184,13 @@ def near_misses(answered: pd.DataFrame, at_most: int = 20) -> pd.DataFrame:
     return near.sort_values(["f1", "probability"], ascending=False, kind="stable").head(at_most)
 
 
+def mean_f1(answered: pd.DataFrame) -> Interval:
+    """Mean F1 with its t interval, which ends at 0 and 1 as F1 does."""
+    found = t_interval(answered["f1"])
+    low, high = (float(np.clip(bound, 0, 1)) for bound in (found.low, found.high))  # NaN stays NaN
+    return found._replace(low=low, high=high)
+
+
 # --- kinds of questions -------------------------------------------------------------------------------------
 
 
@@ -200,7 +207,7 @@ def by_kind(answered: pd.DataFrame) -> pd.DataFrame:
     """Exact match, F1 and loss by question word, answer length, context length and place of the answer.
 
     Returns:
-        Columns PARTS; exact match with Wilson's interval, F1 with its t interval, the loss as a mean.
+        Columns PARTS; exact match with Wilson's interval, F1 as `mean_f1` has it, the loss as a mean.
     """
     rows: list[dict[str, Any]] = []
     for kind, parts in _kinds(answered).items():
@@ -233,7 +240,7 @@ def _length(answer: str) -> str:
 
 def _part(kind: str, name: str, chosen: pd.DataFrame) -> dict[str, Any]:
     hits, n = int(chosen["exact"].sum()), len(chosen)
-    exact, f1 = wilson(hits, n), t_interval(chosen["f1"])
+    exact, f1 = wilson(hits, n), mean_f1(chosen)
     found = {"kind": kind, "part": name, "examples": n, "wrong": n - hits, "loss": float(chosen["loss"].mean())}
     for metric, interval in (("exact_match", exact), ("f1", f1)):
         found |= {metric: interval.estimate, f"{metric}_low": interval.low, f"{metric}_high": interval.high}

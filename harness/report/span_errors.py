@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import span_errors
-from harness.analysis.statistics import t_interval, wilson
+from harness.analysis.statistics import wilson
 from harness.report.answered import Answered
 from harness.report.cells import points
 from harness.report.charts import parts
@@ -40,7 +40,7 @@ def say(study: StudyFrames, given: Answered, frame: pd.DataFrame) -> Content:
 
 
 def _overall(frame: pd.DataFrame, given: Answered) -> list[str]:
-    wrong, f1 = int(frame["wrong"].sum()), t_interval(frame["f1"])
+    wrong, f1 = int(frame["wrong"].sum()), span_errors.mean_f1(frame)
     exact = wilson(len(frame) - wrong, len(frame))
     return [
         f"{share(wrong, len(frame))} questions are not answered exactly by {given.trial}: exact match "
@@ -143,12 +143,12 @@ def _single(study: StudyFrames, given: Answered, frame: pd.DataFrame) -> list[Ta
     tables = [
         Table(
             "errors-confident",
-            _readable(sure)[["source_row", "probability", "f1", "way", *texts]],
+            _readable(sure)[["source_row", "probability", *texts, "f1", "way"]],
             f"The {len(sure)} most confident {told}, the highest probability first.{about}",
         ),
         Table(
             "errors-near",
-            _readable(near)[["source_row", "f1", "exact_rank", "probability", "way", *texts]],
+            _readable(near)[["source_row", "f1", "exact_rank", *texts, "probability", "way"]],
             f"The {len(near)} nearest misses {told}: those that share words with a reference or have an exact answer "
             f"among the next four (exact rank is its place, 0 without one), the highest F1 first.{about}",
         ),
