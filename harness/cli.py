@@ -30,6 +30,7 @@ for _command in (
     morning.report,
     morning.compare,
     morning.export,
+    using.predict,
     using.score,
     care.doctor,
     care.repair,

@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
+from harness.answers import PredictJob
+from harness.explanations import ExplainJob
 from harness.jobs import AuditJob, PrepareJob, ProbeJob, TrainJob
 from harness.records import Message
 
-Job = PrepareJob | AuditJob | ProbeJob | TrainJob
+Job = PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob | TrainJob
 
 
 class Executor(ABC):
