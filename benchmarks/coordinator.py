@@ -4,7 +4,9 @@
 
 Each line is a study of its own in a process of its own. An epoch's cost is that of recording and answering it, a
 trial's what is left when epochs and the sampler's asks are taken off; both as means over all trials and over the last
-tenth, which are equal where the cost does not grow with what the database holds. Memory is the process's largest.
+tenth, which are equal where the cost does not grow with what the database holds. Milliseconds are of the processor;
+what the wall clock of a whole trial has beyond them is waiting for the disk (eight commits) and for other processes.
+Memory is the process's largest. TMPDIR says where the databases are made.
 """
 
 from __future__ import annotations
@@ -150,15 +152,15 @@ def facts(job: TrialJob) -> TrialFacts:
 
 @contextmanager
 def timed(owner: type, name: str, spans: list[float]) -> Iterator[None]:
-    """Append the seconds of every call of a method."""
+    """Append the processor seconds of every call of a method."""
     method: Callable[..., Any] = getattr(owner, name)
 
     def measured(*arguments: Any, **keywords: Any) -> Any:
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             return method(*arguments, **keywords)
         finally:
-            spans.append(time.perf_counter() - began)
+            spans.append(time.process_time() - began)
 
     setattr(owner, name, measured)
     try:
@@ -176,9 +178,9 @@ def measure(trials: int, sampler: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "results.db") as store:
         observer = PlainObserver(Console(file=io.StringIO()))
         with timed(Night, "_epoch", epochs), timed(Sampling, "ask", asks), marked(ends):
-            began, processor = time.perf_counter(), time.process_time()
+            began = time.perf_counter()
             run(store, file, AtOnce(), observer, Stop())
-            seconds, processor = time.perf_counter() - began, time.process_time() - processor
+            seconds = time.perf_counter() - began
     whole = np.diff(ends)
     parts = np.add.reduceat(epochs, np.arange(0, len(epochs), EPOCHS))[1:]
     parts = parts + (np.asarray(asks)[1:] if len(asks) == trials else 0.0)
@@ -186,8 +188,7 @@ def measure(trials: int, sampler: str) -> dict[str, Any]:
     return {
         "sampler": sampler,
         "trials": trials,
-        "seconds": seconds,
-        "processor_seconds": processor,
+        "whole": 1000 * seconds / trials,
         **{name: milliseconds(values) for name, values in cost.items()},
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
@@ -195,14 +196,14 @@ def measure(trials: int, sampler: str) -> dict[str, Any]:
 
 @contextmanager
 def marked(ends: list[float]) -> Iterator[None]:
-    """Append the clock at the end of every trial."""
+    """Append the processor's clock at the end of every trial."""
     finish = Night._finish
 
     def marking(night: Night, *arguments: Any) -> None:
         finish(night, *arguments)
-        ends.append(time.perf_counter())
+        ends.append(time.process_time())
 
-    Night._finish = marking  # type: ignore[method-assign]
+    Night._finish = marking  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -218,13 +219,12 @@ def milliseconds(values: np.ndarray) -> tuple[float, float]:
 def line(found: dict[str, Any]) -> str:
     """A row of the table."""
     parts = [f"{found[name][0]:.1f} ({found[name][1]:.1f})" for name in SPANS]
-    memory = f"{found['megabytes']:.0f}"
-    whole = f"{found['seconds']:.0f} ({found['processor_seconds']:.0f})"
-    return f"| {' | '.join([found['sampler'], str(found['trials']), whole, *parts, memory])} |"
+    whole, memory = f"{found['whole']:.0f}", f"{found['megabytes']:.0f}"
+    return f"| {' | '.join([found['sampler'], str(found['trials']), *parts, whole, memory])} |"
 
 
 HEAD = """\
-| sampler | trials | seconds (of processor) | ms a trial (last tenth) | ms an epoch | ms an ask | memory (MB) |
+| sampler | trials | ms a trial (last tenth) | ms an epoch | ms an ask | wall clock of a trial (ms) | memory (MB) |
 |---|---|---|---|---|---|---|"""
 
 

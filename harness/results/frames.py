@@ -106,6 +106,15 @@ def examples(engine: sa.Engine, study: str, split: str = "validation") -> pd.Dat
     return _read(engine, query.where(table.split == split).order_by(table.position))
 
 
+def attributions(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """What each token did for an answer: trial and the columns of harness_attribution; tokens and scores as lists."""
+    table = tables.attribution
+    columns = (trial.c.number.label("trial"), *(c for c in table.c if c.name != "trial_id"))
+    query = sa.select(*columns).select_from(table.join(trial, trial.c.id == table.c.trial_id))
+    query = query.where(trial.c.study_id == _study_id(engine, study))
+    return _read(engine, query.order_by(trial.c.number, table.c.method, table.c.position, table.c.target))
+
+
 def incidents(engine: sa.Engine, study: str) -> pd.DataFrame:
     """What went otherwise than asked: trial (missing for the study's own), kind, message, details, at."""
     table = tables.incident

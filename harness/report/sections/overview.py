@@ -12,7 +12,7 @@ from harness.report.naming import listed, plural, value
 from harness.report.section import Content, section
 from harness.report.study_frames import StudyFrames
 
-_NAMES = {"accuracy": "accuracy", "f1": "F1", "mcc": "MCC"}
+_NAMES = {"accuracy": "accuracy", "exact_match": "exact match", "f1": "F1", "mcc": "MCC"}
 
 
 @section(order=0, title="Overview")

@@ -147,14 +147,17 @@ def _configurations(study: StudyFrames) -> Table:
 
 
 def _trials(study: StudyFrames) -> Table:
-    shown_anyway = study.objective.at == "best" and study.objective.metric in ("loss", "accuracy", "f1")
+    shown_anyway = study.objective.at == "best" and study.objective.metric in ("loss", "accuracy", "exact_match", "f1")
     names = [
         *parameters.varied(study.trials),
         *([] if shown_anyway else ["objective"]),
         "best_epoch",
         "validation_loss",
-        "accuracy",
-        "f1",
+        *(
+            name
+            for name in ("accuracy", "exact_match", "f1")
+            if name in study.trials and study.trials[name].notna().any()
+        ),
     ]
     shown = ["trial", "state", *dict.fromkeys(names), "total_seconds", "verdict_words"]
     frame = study.trials[[name for name in shown if name in study.trials]]
