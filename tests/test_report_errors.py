@@ -330,6 +330,24 @@ def test_hostile_texts_keep_tables_in_their_shape(hostile: tuple[Path, StudyFram
     assert sum(row.endswith(r" \\") for row in rows) == 21 and not [row for row in rows if row.startswith("\\input")]
 
 
+def test_hostile_names_of_classes_stay_text(tmp_path: Path) -> None:
+    names = [payload for payload in PAYLOADS if payload][:30]
+    gold = [row % 30 for row in range(60)]
+    rows = [(row, names[label], "", "text") for row, label in enumerate(gold)]
+    path = recorded(tmp_path / "r.db", rows, {"logits": logits_of(gold, range(10), classes=30)}, names)
+    build.write(tmp_path / "out", "errors", "", list(pieces_of(path).values()))
+    parsed = Page((tmp_path / "out" / "report.html").read_text())
+    assert parsed.open == [] and not parsed.tags & {"script", "svg", "iframe", "b", "base"}
+    for file in (tmp_path / "out" / "figures").glob("*.svg"):
+        assert "<script" not in file.read_text()
+
+
+def test_outputs_of_other_classes_than_the_study_has_are_refused(tmp_path: Path) -> None:
+    rows = [(row, "negative", "", "text") for row in range(20)]
+    path = recorded(tmp_path / "r.db", rows, {"logits": logits_of([0] * 20, [1], classes=3)})
+    assert "its outputs of shape (20, 3) are not those of 2 classes" in said(pieces_of(path)["errors"])
+
+
 def test_an_excerpt_is_one_line_of_letters_in_any_script() -> None:
     assert excerpt("one\ntwo\r\n\tthree \x1b[31m\x07") == "one two three [31m"
     assert excerpt("\u202egnirts\u202c") == "gnirts" and excerpt("😀 日本語 العربية") == "😀 日本語 العربية"

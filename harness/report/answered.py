@@ -54,15 +54,19 @@ def of(study: StudyFrames) -> Answered:
 
 def _find(study: StudyFrames) -> Answered:
     found = best.of(study)
+    return Answered() if found.trial is None else of_trial(study, found.trial, _trial(study, found))
+
+
+def of_trial(study: StudyFrames, trial: Mapping[Any, Any], name: str) -> Answered:
+    """The answers of one row of `study.trials`, which sentences call `name`."""
     task = study.row["task"]
-    if found.trial is None or task not in (LABELS, SPANS) or study.row["source"] == "published":
+    if task not in (LABELS, SPANS) or study.row["source"] == "published":
         return Answered()
-    epoch = outputs.epoch_read(found.trial, study.objective)
+    epoch = outputs.epoch_read(trial, study.objective)
     if epoch is None:
         return Answered(lacking="it finished no epoch")
-    words = f"{_trial(study, found)} at epoch {epoch}"
     read = _labels if task == LABELS else _spans
-    return read(study, found.trial, epoch, words)
+    return read(study, trial, epoch, f"{name} at epoch {epoch}")
 
 
 def _trial(study: StudyFrames, found: best.Best) -> str:
@@ -80,6 +84,9 @@ def _labels(study: StudyFrames, trial: Mapping[Any, Any], epoch: int, words: str
         return Answered(words, lacking="its outputs are not stored")
     if gold is None or len(gold) != len(logits):
         return Answered(words, lacking="the right labels of the examples are not stored")
+    names = [str(name) for name in study.data["label_names"].iloc[0]]
+    if logits.shape != (len(gold), len(names)):  # the record may be another's and damaged
+        return Answered(words, lacking=f"its outputs of shape {logits.shape} are not those of {len(names)} classes")
     frame = errors.answers(logits, gold, outputs.examples_of(study, trial["fold"]))
     if frame.empty:
         return Answered(words, lacking="none of its outputs is a finite number")
@@ -87,7 +94,6 @@ def _labels(study: StudyFrames, trial: Mapping[Any, Any], epoch: int, words: str
     probabilities = calibration.Answers(
         np.asarray(logits[finite], np.float64), frame["gold"].to_numpy(), frame["predicted"].to_numpy()
     )
-    names = [str(name) for name in study.data["label_names"].iloc[0]]
     return Answered(words, frame, probabilities, names, len(gold) - len(frame))
 
 
