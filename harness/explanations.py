@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.configuration import TrialConfig
+from harness.answers import KeptModel
 
 SPECIAL = -1
 METHODS = ("integrated-gradients", "attention-rollout")
@@ -55,38 +55,51 @@ class Attribution:
     delta: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainJob:
-    """Explain a kept model's answers to examples of its validation split, or to texts of one's own.
+class RecordedRows(NamedTuple):
+    """Examples of a trial's validation split, as the record names them.
 
     Attributes:
-        folder: of the kept model.
-        config: as the trial ran it.
-        data, data_seed, fold, fingerprint: of the trial, to find the examples again; not looked at for own texts.
-        label_names: class id -> name, as the study has them.
-        positions: places of the examples within the trial's validation rows.
-        texts: own examples, each a text or two, in place of `positions`.
+        data, seed, fold: of the trial, to find its rows again.
+        fingerprint: of the rows that the study trained on.
+        positions: places within the trial's validation rows.
+    """
+
+    data: Mapping[str, Any]
+    seed: int
+    fold: int | None
+    fingerprint: str
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainJob:
+    """Explain a kept model's answers to examples of the record, or to texts of one's own.
+
+    Attributes:
+        texts: the texts, or the questions.
+        pairs: second texts, or contexts.
+        rows: examples in place of texts.
         method: one of METHODS.
     """
 
-    task: str
-    folder: str
-    config: TrialConfig
-    label_names: tuple[str, ...]
-    data: Mapping[str, Any]
-    data_seed: int = 0
-    fold: int | None = None
-    fingerprint: str = ""
-    positions: tuple[int, ...] = ()
-    texts: tuple[tuple[str, ...], ...] = ()
+    model: KeptModel
+    texts: tuple[str, ...] = ()
+    pairs: tuple[str, ...] | None = None
+    rows: RecordedRows | None = None
     method: str = METHODS[0]
 
 
 class Explained(NamedTuple):
-    """The attributions of one example, with its place and its row in the source; both 0 for an own text."""
+    """The attributions of one example.
+
+    Attributes:
+        position, source_row: place within the trial's validation rows, and row in the source; of own texts their place, and 0.
+        label: the right answer as the record has it; empty for an own text.
+    """
 
     position: int
     source_row: int
+    label: str
     attributions: tuple[Attribution, ...]
 
 
