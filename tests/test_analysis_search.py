@@ -12,7 +12,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 import harness.analysis.fanova as fanova
 import harness.analysis.search as search
 import harness.metrics as metrics
-from harness.analysis.search import AT_MOST, best_configuration, history, importance
+from harness.analysis.search import AT_MOST, best_by_example, best_configuration, history, importance
 from harness.analysis.statistics import resampled_rows
 from tests.frames import summary
 
@@ -307,3 +307,23 @@ def test_logits_of_other_examples_and_unknown_metrics_are_refused(reviews):
         best_configuration(logits, references[:3], "loss")
     with pytest.raises(KeyError, match="train_seconds"):
         best_configuration(logits, references, "train_seconds")
+
+
+def test_scores_by_example_say_the_same_as_logits(reviews):
+    logits, references = reviews
+    by_logits = best_configuration(logits, references, "accuracy", resamples=100, seed=5)
+    hits = {key: [accuracy(table, references) for table in runs] for key, runs in logits.items()}
+    by_example = best_by_example(
+        {key: [(table.argmax(axis=1) == references).astype(float) for table in runs] for key, runs in logits.items()},
+        "accuracy",
+        resamples=100,
+        seed=5,
+    )
+    pd.testing.assert_frame_equal(by_example.frame, by_logits.frame)
+    assert by_example.frame["value"].iloc[0] == pytest.approx(max(np.mean(each) for each in hits.values()))
+    assert by_example.note == by_logits.note
+
+
+def test_scores_of_other_examples_are_refused():
+    with pytest.raises(ValueError, match="scores of \\[3, 4\\] examples"):
+        best_by_example({0: [np.zeros(3)], 1: [np.zeros(4)]}, "loss")

@@ -179,21 +179,71 @@ def best_configuration(
             if table.ndim != 2 or len(table) != len(true):
                 raise ValueError(f"configuration {key}: logits {table.shape} do not match {len(true)} references")
     score = _scorer(metric, output, positive)
-    sign = 1.0 if metrics.direction(metric) == "maximize" else -1.0
     value = {key: _mean_score(score, runs, true) for key, runs in tables.items()} if len(true) else {}
+
+    def draw(ranked: Sequence[Any]) -> Floats:
+        return _draws(metric, score, [tables[key] for key in ranked], true, resamples, seed)
+
+    return _sureness(value, draw, tables, metric, leader, f"{resamples} bootstrap samples of {len(true)}")
+
+
+def best_by_example(
+    scores: Mapping[Any, Sequence[npt.ArrayLike]],
+    metric: str,
+    *,
+    leader: Any = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Sureness:
+    """How sure the best configuration is where the metric is a mean over examples; otherwise as `best_configuration`.
+
+    Args:
+        scores: configuration -> the metric on each example of each replicate, shape (examples,) each.
+        metric: for its direction.
+        leader: the configuration that was found best; by default the one with the best mean.
+        resamples: number of bootstrap samples.
+        seed: of the draws.
+
+    Raises:
+        KeyError: for an unknown metric.
+        ValueError: when configurations differ in their examples.
+    """
+    tables = {key: [np.asarray(run, np.float64) for run in runs] for key, runs in scores.items()}
+    lengths = {len(run) for runs in tables.values() for run in runs}
+    if len(lengths) > 1:
+        raise ValueError(f"scores of {sorted(lengths)} examples cannot be compared")
+    examples = max(lengths, default=0)
+    means = {key: np.mean(runs, axis=0) for key, runs in tables.items()} if examples else {}
+    value = {key: float(mean.mean()) for key, mean in means.items()}
+
+    def draw(ranked: Sequence[Any]) -> Floats:
+        return resampled_means(np.stack([means[key] for key in ranked], axis=1), resamples, seed)
+
+    return _sureness(value, draw, tables, metric, leader, f"{resamples} bootstrap samples of {examples}")
+
+
+def _sureness(
+    value: Mapping[Any, float],
+    draw: Callable[[Sequence[Any]], Floats],
+    tables: Mapping[Any, Sequence[Floats]],
+    metric: str,
+    leader: Any,
+    samples: str,
+) -> Sureness:
+    """Rank the configurations by value, draw their bootstrap samples, (resamples, configurations), and compare."""
+    sign = 1.0 if metrics.direction(metric) == "maximize" else -1.0
     order = sorted((key for key in value if np.isfinite(value[key])), key=lambda key: -sign * value[key])
     if leader is not None and leader not in order:
-        return Sureness(pd.DataFrame(columns=BEST), None, [], f"the best has no logits to score {metric} on")
+        return Sureness(pd.DataFrame(columns=BEST), None, [], f"the best has no outputs to score {metric} on")
     ranked = [*([leader] if leader is not None else []), *(key for key in order if key != leader)][:AT_MOST]
     if not ranked:
-        return Sureness(pd.DataFrame(columns=BEST), None, [], f"nothing has logits to score {metric} on")
-    draws = _draws(metric, score, [tables[key] for key in ranked], true, resamples, seed)
-    frame = _compared(ranked, np.array([value[key] for key in ranked]), draws, sign)
+        return Sureness(pd.DataFrame(columns=BEST), None, [], f"nothing has outputs to score {metric} on")
+    frame = _compared(ranked, np.array([value[key] for key in ranked]), draw(ranked), sign)
     alike = frame.loc[~frame["distinguishable"], "configuration"].tolist()[1:]
     left_out = len(tables) - len(ranked)
     most = max(len(tables[key]) for key in ranked)
     seeds = "one seed" if most == 1 else f"scores averaged over {most} seeds first"
-    note = f"{resamples} bootstrap samples of {len(true)} validation examples, {seeds}"
+    note = f"{samples} validation examples, {seeds}"
     note += f"; {left_out} further behind or without a value are left out" if left_out else ""
     return Sureness(frame, ranked[0], alike, note)
 

@@ -153,6 +153,8 @@ def _sureness(study: StudyFrames, places: list[Standing]) -> Sureness:
     metric = study.objective.metric
     if metric in costs():
         return Sureness(empty, None, [], f"{metric} is a cost of the trial, not a score of validation examples")
+    if outputs.answers_questions(study):
+        return _sureness_of_answers(study, places)
     found = {each.configuration: outputs.of_configuration(study, each) for each in places[: search.AT_MOST]}
     logits = {number: tables for number, tables in found.items() if tables}
     gold = outputs.of_examples(study)
@@ -169,10 +171,26 @@ def _sureness(study: StudyFrames, places: list[Standing]) -> Sureness:
         )
     except (KeyError, ValueError, IndexError) as error:  # the record may be another's and damaged
         return Sureness(empty, None, [], f"validation outputs cannot be compared: {error}")
-    left = len(places) - len(logits)
-    return sure._replace(
-        note=f"{sure.note}; {plural(left, f'further {noun(study)}')} not compared" if left else sure.note
-    )
+    return _with_the_others(study, sure, len(places) - len(logits))
+
+
+def _sureness_of_answers(study: StudyFrames, places: list[Standing]) -> Sureness:
+    empty, metric, leader = pd.DataFrame(columns=search.BEST), study.objective.metric, places[0].configuration
+    found = {each.configuration: outputs.scores_of_configuration(study, each) for each in places[: search.AT_MOST]}
+    scores = {number: runs for number, runs in found.items() if runs}
+    if leader not in scores:
+        why = "the texts that it is scored on" if metric in outputs.QUESTION_METRICS[1:] else f"{metric} by example"
+        return Sureness(empty, None, [], f"the answers of the best are not stored, or not {why}")
+    try:
+        sure = search.best_by_example(scores, metric, leader=leader, resamples=_RESAMPLES)
+    except ValueError as error:  # the record may be another's and damaged
+        return Sureness(empty, None, [], f"validation outputs cannot be compared: {error}")
+    return _with_the_others(study, sure, len(places) - len(scores))
+
+
+def _with_the_others(study: StudyFrames, sure: Sureness, left: int) -> Sureness:
+    note = f"{sure.note}; {plural(left, f'further {noun(study)}')} not compared" if left else sure.note
+    return sure._replace(note=note)
 
 
 def _certainty(study: StudyFrames, sureness: Sureness, complete: int) -> str:

@@ -32,6 +32,7 @@ _SHOWN = [
     "best_epoch",
     "validation_loss",
     "accuracy",
+    "exact_match",
     "f1",
     "mcc",
     "last_validation_loss",
@@ -205,7 +206,7 @@ def _verdicts(chosen: Sequence[Chosen]) -> list[str]:
 
 
 def _differences(chosen: Sequence[Chosen]) -> tuple[pd.DataFrame, list[str]]:
-    """Loss and accuracy of each trial minus the first's, and why some could not be compared."""
+    """Scores of each trial minus the first's on the same examples, and why some could not be compared."""
     first = chosen[0]
     rows, reasons = [], []
     for other in chosen[1:]:
@@ -234,6 +235,11 @@ def _not_paired(first: Chosen, other: Chosen) -> str:
         return "the data of one of them is not in the record"
     if prints[0] != prints[1]:
         return f"their data differ (fingerprints {prints[0]} and {prints[1]})"
+    if first.study.row["task"] != other.study.row["task"]:
+        return "their tasks differ"
+    if outputs.answers_questions(first.study):
+        absent = [each.name for each in (first, other) if outputs.example_scores(each.study, each.row, "loss") is None]
+        return f"no validation outputs of {listed(absent)} are stored" if absent else ""
     found_logits = [outputs.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
     absent = [each.name for each, found in zip((first, other), found_logits, strict=True) if found is None]
     if absent:
@@ -263,6 +269,8 @@ Floats = npt.NDArray[np.float64]
 
 def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
     """Metric -> the scores of every example of both trials, shape (examples,) each."""
+    if outputs.answers_questions(first.study):
+        return _answer_scores(first, other)
     gold = outputs.gold_labels(first.study, first.row.get("fold"))
     found = [outputs.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
     tables = [np.asarray(table, np.float64) for table in found if table is not None]
@@ -270,6 +278,20 @@ def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
     losses = [np.asarray(cross_entropy(table, gold), np.float64) for table in tables]
     hits = [(table.argmax(axis=1) == gold).astype(np.float64) for table in tables]
     return {"validation loss": (losses[0], losses[1]), "accuracy (points)": (100 * hits[0], 100 * hits[1])}
+
+
+def _answer_scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
+    found = {}
+    names = {
+        "loss": ("validation loss", 1.0),
+        "exact_match": ("exact match (points)", 100.0),
+        "f1": ("F1 (points)", 100.0),
+    }
+    for metric, (name, unit) in names.items():
+        mine, theirs = (outputs.example_scores(each.study, each.row, metric) for each in (first, other))
+        if mine is not None and theirs is not None and len(mine) == len(theirs):
+            found[name] = unit * mine, unit * theirs
+    return found
 
 
 def _sentences(differences: pd.DataFrame, first: Chosen) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.analysis import span_errors
 from harness.configuration import Objective
 from harness.errors import UsageError
 from harness.folds import held_out
@@ -18,6 +19,10 @@ from harness.report.study_frames import StudyFrames
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+QUESTIONS = "question-answering"
+QUESTION_METRICS = ("loss", "exact_match", "f1")  # those that are means over examples
 
 
 def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
@@ -61,16 +66,54 @@ def examples_of(study: StudyFrames, fold: object = None) -> pd.DataFrame:
     return examples[held_out(labels, int(str(fold)), folds, seed)].reset_index(drop=True)
 
 
+def answers_questions(study: StudyFrames) -> bool:
+    """Whether the study's outputs are spans with losses, and not logits of classes."""
+    return bool(study.row["task"] == QUESTIONS)
+
+
+def example_scores(study: StudyFrames, trial: Mapping[Any, Any], metric: str) -> Floats | None:
+    """A metric of question answering on each validation example of a trial, shape (examples,).
+
+    None where it is not stored, is no mean over examples, or needs texts that are not stored.
+    """
+    epoch = epoch_read(trial, study.objective)
+    if epoch is None or metric not in QUESTION_METRICS:
+        return None
+    try:
+        if metric == "loss":
+            return np.asarray(study.outputs(int(trial["trial"]), epoch, "losses"), np.float64)
+        spans = study.outputs(int(trial["trial"]), epoch, "spans")
+    except UsageError:
+        return None
+    examples = examples_of(study, trial["fold"])
+    if len(examples) != len(spans) or examples["text"].isna().any():
+        return None
+    answered = span_errors.answers(spans, None, examples)
+    column = "exact" if metric == "exact_match" else metric
+    return answered[column].to_numpy(np.float64) if len(answered) == len(spans) else None
+
+
 def of_configuration(study: StudyFrames, standing: Standing) -> list[Logits]:
     """Logits of each replicate on all validation examples; of folds, those of every fold one after the other.
 
     A replicate that lacks the outputs of a fold is left out: its examples are not those of the others.
     """
+    return _by_replicate(study, standing, lambda trial: validation_logits(study, trial, study.objective))
+
+
+def scores_of_configuration(study: StudyFrames, standing: Standing) -> list[Floats]:
+    """The objective on each example by replicate, as `of_configuration` has the logits."""
+    return _by_replicate(study, standing, lambda trial: example_scores(study, trial, study.objective.metric))
+
+
+def _by_replicate(
+    study: StudyFrames, standing: Standing, read: Callable[[Mapping[Any, Any]], npt.NDArray[Any] | None]
+) -> list[npt.NDArray[Any]]:
     numbers = [run.trial for run in standing.runs]
     rows = {int(row["trial"]): row for row in study.trials[study.trials["trial"].isin(numbers)].to_dict("records")}
-    tables: dict[int, list[Logits]] = {}
+    tables: dict[int, list[npt.NDArray[Any]]] = {}
     for run in sorted(standing.runs, key=lambda run: (run.replicate, run.fold or 0)):
-        found = validation_logits(study, rows[run.trial], study.objective)
+        found = read(rows[run.trial])
         if found is not None:
             tables.setdefault(run.replicate, []).append(found)
     needed = _cut(study)[0] or 1
@@ -97,6 +140,8 @@ def positive(study: StudyFrames) -> int | None:
 def _ids(study: StudyFrames, examples: pd.DataFrame) -> Labels | None:
     if study.data.empty or examples.empty:
         return None
+    if answers_questions(study):  # with an answer or without one, by which folds are stratified
+        return np.array([label not in ("", "[]") for label in examples["label"].tolist()], dtype=np.int64)
     ids = {name: place for place, name in enumerate(study.data["label_names"].iloc[0])}
     labels = examples["label"].tolist()
     return np.array([ids[label] for label in labels], dtype=np.int64) if set(labels) <= set(ids) else None
