@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from harness.errors import HeldError, StorageError, UsageError
 from harness.results import mirror, schema, soundness
 from harness.results.engine import database_path, files_folder, is_server, revision_of
+from harness.results.holders import living_holders, open_sessions
 from harness.results.mirrored import mirrored
 from harness.results.ownership import process_started
 from harness.results.rows import StudyRow, TrialRow
-from harness.results.session_writes import living_holders, open_sessions
 from harness.results.store import Store
 from harness.results.study_writes import studies
 from harness.results.trial_writes import trials

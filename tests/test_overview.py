@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,9 @@ def test_the_rule_in_sql_is_the_rule_of_ranking(tmp_path: Path, more: str, seed:
     assert (found["configuration"], found["number"], found["objective"], found["words"]) == (
         expected.configuration, expected.best, expected.mean, expected.words(),
     )  # fmt: skip
+
+
+def test_what_status_needs_is_imported_without_what_only_analysis_needs():
+    code = "import sys, harness.results.overview\nprint(sorted({'scipy', 'pandas', 'optuna'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

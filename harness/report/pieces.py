@@ -38,9 +38,7 @@ class Drawn:
     @cached_property
     def png(self) -> bytes:
         """As PNG."""
-        image = figures.png(self.figure)
-        self.figure.set_layout_engine("none")  # all has its place now: the SVG keeps it, without the time to find it
-        return image
+        return figures.png(self.figure)
 
     @property
     def uri(self) -> str:

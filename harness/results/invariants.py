@@ -19,9 +19,9 @@ import sqlalchemy as sa
 
 from harness.results import mirror, outcomes
 from harness.results.engine import storage_errors
+from harness.results.holders import living_holders
 from harness.results.mirrored import mirrored
 from harness.results.rows import StudyRow, TrialRow
-from harness.results.session_writes import living_holders
 from harness.results.soundness import broken_references, integrity_faults
 from harness.results.study_writes import studies
 from harness.results.tables import configuration, epoch_record, incident, metric, trial

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from harness.configuration import Objective
 from harness.ranking import Plan, Run, plan_of, standing
-from harness.results.session_writes import living_holders
+from harness.results.holders import living_holders
 from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 
 
