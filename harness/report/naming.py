@@ -46,7 +46,9 @@ def _described(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
         written: dict[Any, str] = {}
         texts = []
         for number in trials[name].tolist():
-            key = None if is_missing(number) else (type(number), number if isinstance(number, Hashable) else str(number))
+            key = (
+                None if is_missing(number) else (type(number), number if isinstance(number, Hashable) else str(number))
+            )
             if key not in written:
                 written[key] = _written(name, number)
             texts.append(written[key])
