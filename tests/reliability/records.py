@@ -35,7 +35,7 @@ def consistent_epoch(number: int, seed: int) -> EpochRecord:
 
 def outputs(logits: Any) -> dict[str, Any]:
     """What an epoch keeps of its validation rows, as `EpochRecord` takes it."""
-    return {"logits": logits}
+    return {"outputs": {"logits": logits}}
 
 
 def finished_study(path: Path, name: str = "probe", trials: int = 2, epochs: int = 2) -> None:
