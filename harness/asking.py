@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import harness.errors as errors
+from harness.answers import PredictJob
 from harness.deadline import Stop
 from harness.errors import HarnessError, Interrupted
 from harness.executors.base import Executor
+from harness.explanations import ExplainJob
 from harness.jobs import AuditJob, PrepareJob, ProbeJob
 from harness.records import JobDone, JobFailed, WorkerDied
 
 TICK_SECONDS = 0.5
 
 
-def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob, stop: Stop) -> Any:
+def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob, stop: Stop) -> Any:
     """Give slot 0 a job that is no trial and wait for its answer.
 
     Raises:
@@ -26,7 +28,7 @@ def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob, stop: 
     while True:
         if stop.asked:
             executor.kill(0)
-            raise Interrupted("interrupted before the first trial", stop.exit_code)
+            raise Interrupted("interrupted", stop.exit_code)
         for _, message in executor.messages(TICK_SECONDS):
             if isinstance(message.event, JobDone):
                 if isinstance(answer, JobFailed):

@@ -40,6 +40,7 @@ class Hyperparameter:
         choices: allowed words, when it is a word from a closed list.
         usual: what is common, for the message that refuses another value.
         tasks: the tasks that read it; empty for all.
+        later: it came after the first records: at its default it is no part of a fingerprint, so that older ones stay.
     """
 
     doc: str
@@ -50,6 +51,7 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     usual: str = ""
     tasks: tuple[str, ...] = ()
+    later: bool = False
 
 
 def _parameter(default: Any, doc: str, **manners: Any) -> Any:
@@ -168,6 +170,7 @@ class TrialConfig:
         maximum=65_536,
         usual="128 is usual for a max_length of 384",
         tasks=("question-answering",),
+        later=True,
     )
     max_answer_length: int = _parameter(
         30,
@@ -177,6 +180,13 @@ class TrialConfig:
         maximum=131_072,
         usual="30 is usual",
         tasks=("question-answering",),
+        later=True,
+    )
+    adapt: bool = _parameter(
+        False,
+        "begin from the encoder that `adapt:` has pretrained further on the training texts; true where it is there",
+        tasks=("sequence-classification", "question-answering"),
+        later=True,
     )
 
     def as_dict(self) -> dict[str, Any]:
@@ -194,13 +204,10 @@ class TrialConfig:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the configuration: equal text, equal trial.
-
-        A field of one task alone is left out at its default, so that it changes no configuration of the others.
-        """
+        """Identity of the configuration: equal text, equal trial."""
         values = self.as_dict()
         for name, (declared, manners) in hyperparameters().items():
-            if manners.tasks and name not in _SINCE_THE_FIRST and values[name] == declared.default:
+            if manners.later and values[name] == declared.default:
                 del values[name]
         return fingerprint(values)
 
@@ -213,9 +220,6 @@ class TrialConfig:
 def hyperparameters() -> dict[str, tuple[dataclasses.Field[Any], Hyperparameter]]:
     """Name -> (dataclass field, manners) of every hyperparameter, in order of declaration."""
     return {f.name: (f, f.metadata["hyperparameter"]) for f in dataclasses.fields(TrialConfig)}
-
-
-_SINCE_THE_FIRST = ("class_weights",)  # fields of one task that always counted
 
 
 # --- the objective ----------------------------------------------------------------------------

@@ -74,6 +74,8 @@ class TrialJob:
         keep_better_than: write the best weights only if the objective beats this; None always writes.
         sharing: what may be taken from other trials' work.
         revision: commit of the model on the Hub, as the preparation found it; None for a folder.
+        adapted: folder of the model pretrained further, for a configuration that asks for it; None where there is none.
+        reader: the task that reads and splits the rows, of which the texts alone are used; empty for `task` itself.
     """
 
     trial: int
@@ -89,6 +91,28 @@ class TrialJob:
     keep_better_than: float | None = None
     checkpoint_seconds: float = 300.0
     sharing: Sharing = Sharing()
+    revision: str | None = None
+    adapted: str | None = None
+    reader: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptJob:
+    """Pretrain a model further on the training texts of a study, before its first trial.
+
+    Attributes:
+        task: of the study.
+        seed: of splits, order and hidden tokens.
+        config: the model, and how it is trained.
+        folder: where adapted models are kept, by content.
+        revision: as a trial's.
+    """
+
+    task: str
+    data: Mapping[str, Any]
+    seed: int
+    config: TrialConfig
+    folder: str
     revision: str | None = None
 
 
@@ -158,6 +182,36 @@ class Prepared:
     examples: Mapping[str, Sequence[tuple[int, str, str, str | None]]]
     environment: Mapping[str, Any]
     data_revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What `AdaptJob` has made or found.
+
+    Attributes:
+        key: name of the kept model's folder.
+        texts, held_out_texts: how many were trained on, and how many perplexity is of.
+        epochs, best_epoch, steps: trained, kept, and steps until the kept one.
+        perplexity_before, perplexity_after: of the held-out texts; None where it is no finite number.
+        fresh_head: the model came without a head for hidden words, so that its perplexity before says nothing of it.
+        seconds: that it took, whenever that was.
+        spent_seconds: that it took now.
+        reused: whether an earlier study or night had made it.
+    """
+
+    model: str
+    key: str
+    texts: int
+    held_out_texts: int
+    epochs: int
+    best_epoch: int
+    steps: int
+    perplexity_before: float | None
+    perplexity_after: float | None
+    fresh_head: bool
+    seconds: float
+    spent_seconds: float
+    reused: bool
 
 
 class Truncation(NamedTuple):

@@ -26,6 +26,7 @@ from harness.training_plan import Plan
 from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: "batches in the plain Trainer's order"}
+ADAPTED = "the encoder was pretrained further on the training texts"
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
 
@@ -135,5 +136,5 @@ def facts_of(plan: Plan, loaded: Loaded, shared: Shared) -> TrialFacts:
             "train": loaded.train.features.truncated_examples,
             "validation": loaded.validation.features.truncated_examples,
         },
-        notes=(*encoder.notes, *([shared.note] if shared.note else []), BATCHES[plan.exact]),
+        notes=(*encoder.notes, *([ADAPTED] if config.adapt else []), *filter(None, [shared.note]), BATCHES[plan.exact]),
     )

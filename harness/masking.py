@@ -29,8 +29,9 @@ class Vocabulary(NamedTuple):
 
 def asked_of(maskable: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """How many tokens are asked for where so many may be: 15%, but at least one, and none of none."""
-    wanted = np.maximum(1, np.rint(SHARE * maskable)).astype(np.int64)
-    return np.minimum(maskable, wanted)
+    wanted: Ids = np.maximum(1, np.rint(SHARE * maskable)).astype(np.int64)
+    asked: Ids = np.minimum(maskable, wanted)
+    return asked
 
 
 def choose(

@@ -14,6 +14,7 @@ import harness.disk as disk
 import harness.grouping as grouping
 import harness.metrics as metrics
 import harness.shelf as shelf
+from harness.adapting import Adapting
 from harness.board import Board, Observer, Slot, board
 from harness.configuration import Objective
 from harness.deadline import Deadline, Stop
@@ -65,6 +66,7 @@ class Night:
         self.failures_in_a_row = 0
         self.slots = 1 if times_its_trials(self.spec) else executor.slots
         self._opened: Opened | None = None
+        self._adapted: dict[str, str] = {}
         self._ending = False
         self._closed = False
         self._full = ""  # what a worker said about a full disk
@@ -82,6 +84,8 @@ class Night:
             self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
         begun = self.trials.begun
         self._opened = prepare(self.store, self.row, self.file, begun, self.executor, self.observer, self.stop)
+        night = Adapting(self.store, self.row, self.spec, self.executor, self.observer, self.stop, self.deadline)
+        self._adapted = night.all(self._opened)
         self._fill()
         while self.running:
             for slot, message in self.executor.messages(TICK_SECONDS):
@@ -143,13 +147,16 @@ class Night:
 
         One whose worker died goes alone, so that it is known whose fault it is.
         """
-        key = _group_key(first)
+        key = self._group_key(first)
         if key is None or self.sharing.folder is None or self.store.deaths(first.id):
             return None
         while self.trials.states["waiting"] < grouping.MOST and self.search.independent():
             self._proposed()
-        alike = (other for other in self.trials.queue() if _group_key(other) == key)
+        alike = (other for other in self.trials.queue() if self._group_key(other) == key)
         return next((other for other in alike if not self.store.deaths(other.id)), None)
+
+    def _group_key(self, trial: TrialRow) -> Hashable | None:
+        return grouping.key(self.spec.task, trial.config, trial.seed, trial.fold)
 
     def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
         return TrialJob(
@@ -166,6 +173,7 @@ class Night:
             keep_better_than=shelf.bar(self.trials, self.spec.keep),
             revision=opened.revisions.get(trial.config.model),
             sharing=self.sharing,
+            adapted=self._adapted.get(trial.config.model) if trial.config.adapt else None,
         )
 
     def _words(self, trial: TrialRow) -> str:
@@ -325,10 +333,6 @@ def times_its_trials(spec: StudySpec) -> bool:
     costs = metrics.costs()
     units = [costs[objective.metric].unit for objective in spec.objectives if objective.metric in costs]
     return any(unit == "seconds" or unit.endswith("/s") for unit in units)
-
-
-def _group_key(trial: TrialRow) -> Hashable | None:
-    return grouping.key(trial.config, trial.seed, trial.fold)
 
 
 def _short(value: object) -> str:

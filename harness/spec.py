@@ -35,7 +35,7 @@ from harness.study_file.sections import DataSpec as DataSpec
 from harness.study_file.sections import PrunerSpec as PrunerSpec
 from harness.study_file.sections import SplitSpec as SplitSpec
 from harness.study_file.template import init_template as init_template
-from harness.study_file.values import Configuration, Fixed, Section, model_name
+from harness.study_file.values import ADAPT, Adapt, Configuration, Fixed, Section, model_name
 from harness.yaml_reader import MAX_BYTES, Document, read_yaml, write_yaml
 from harness.yaml_reader import Path as KeyPath
 
@@ -65,6 +65,10 @@ class StudySpec(Section):
     )
     search: Annotated[Mapping[str, Choice | Range], as_mapping(Search)] = Field(
         default_factory=dict, description="hyperparameters to search: a list of values, or {low, high, log, step}"
+    )
+    adapt: Annotated[Values, as_mapping(Adapt)] | None = Field(
+        default=None,
+        description="pretrain the encoder further on the training texts, once, and begin the trials from it; or {}",
     )
     single: ObjectiveField | None = Field(
         default=None,
@@ -121,7 +125,7 @@ class StudySpec(Section):
             given = Configuration.model_validate(dict(values)).given()
         except pydantic.ValidationError as error:
             raise explain(error, lambda path: "configuration", lambda path: list(Configuration.model_fields)) from None
-        base = {"model": self.model, "frozen_mode": self.frozen_mode, **self.fixed}
+        base = {"model": self.model, "frozen_mode": self.frozen_mode, "adapt": self.adapt is not None, **self.fixed}
         return TrialConfig.from_dict(base | given)
 
     def explicit(self) -> list[TrialConfig]:
@@ -163,6 +167,12 @@ class StudySpec(Section):
         """Every freezing strategy that a trial may use, in order of appearance."""
         return tuple(self._used("freeze"))
 
+    def adaptations(self) -> tuple[TrialConfig, ...]:
+        """How each model is pretrained further that a trial may begin from; empty without `adapt:`, or with no use."""
+        if self.adapt is None or True not in self._used("adapt"):
+            return ()
+        return tuple(TrialConfig.from_dict({**ADAPT, **self.adapt, "model": model}) for model in self.models())
+
     def demands(self) -> tuple[Demand, ...]:
         """What its trials may ask of a model and the device, each combination once; of searched lengths the longest."""
         found = [Demand(c.model, c.max_length, c.freeze, c.dtype) for c in self._written_out()]
@@ -170,6 +180,7 @@ class StudySpec(Section):
             longest = math.ceil(max(self.searched("max_length")))
             words = itertools.product(self.searched("model"), self.searched("freeze"), self.searched("dtype"))
             found += [Demand(model, longest, freeze, dtype) for model, freeze, dtype in words]
+        found += [Demand(c.model, c.max_length, c.freeze, c.dtype) for c in self.adaptations()]
         return tuple(dict.fromkeys(found))
 
     def content(self) -> dict[str, Any]:

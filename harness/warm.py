@@ -25,7 +25,9 @@ from harness.hub import Located, locate
 from harness.jobs import Sharing, TrialJob
 from harness.spec import DataSpec
 from harness.streams import permutation
+from harness.tasks import base as tasks
 from harness.tasks.base import Examples, Features, IntArray, Task
+from harness.unlabelled import texts_alone
 
 PROBE_ROWS = 512
 
@@ -78,10 +80,13 @@ class Warm:
         self.threads = torch.get_num_threads()
 
     def splits(self, job: TrialJob, task: Task) -> Splits:
-        """The job's data, of its fold where it has one."""
+        """The job's data, of its fold where it has one; texts alone where another task reads them."""
         spec = DataSpec.model_validate(dict(job.data))
-        key = (task.name, canonical_json(job.data), job.data_seed)
-        splits = self._splits.get(key, lambda: load(spec, task, job.data_seed))
+        reader = tasks.load(job.reader) if job.reader else task
+        key = (reader.name, canonical_json(job.data), job.data_seed)
+        splits = self._splits.get(key, lambda: load(spec, reader, job.data_seed))
+        if job.reader:
+            return texts_alone(splits)
         if job.fold is None:
             return splits
         if spec.folds is None:
@@ -89,7 +94,15 @@ class Warm:
         return fold(splits, job.fold, spec.folds, job.data_seed)
 
     def located(self, job: TrialJob) -> Located:
-        """Where the files of the job's model are, at the commit that the preparation found."""
+        """Where the files of the job's model are: adapted, or at the commit that the preparation found.
+
+        Raises:
+            TrialFailure: data, when an adapted model is asked for and there is none.
+        """
+        if job.config.adapt:
+            if job.adapted is None:
+                raise TrialFailure("data", f"{job.config.model} could not be adapted; the study's incidents say why")
+            return Located(job.adapted, job.revision)
         key = (job.config.model, job.revision)
         return self._located.get(key, lambda: locate(*key))
 

@@ -12,22 +12,28 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 
 import torch
 
+from harness.adaptation import adapt
+from harness.answers import Answer, PredictJob
 from harness.auditing import audit
 from harness.errors import HarnessError
+from harness.explained import explain
+from harness.explanations import ExplainJob, Explanations
 from harness.group import run_group
-from harness.jobs import AuditCounts, AuditJob, Prepared, PrepareJob, Probed, ProbeJob, TrainJob, TrialJob
+from harness.jobs import AdaptJob, AuditCounts, AuditJob, Prepared, PrepareJob, Probed, ProbeJob, TrainJob, TrialJob
+from harness.predicting import predict
 from harness.preparation import prepare
 from harness.probing import probe
 from harness.records import EpochRecord, JobDone, JobFailed, Message
 from harness.trial import Control, Warm
 
 PR_SET_PDEATHSIG = 1
+Question = PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob
 
 
 class Worker:
@@ -49,21 +55,27 @@ class Worker:
             self.do(job)
             self.connection.send(Message(None, JobDone()))
 
-    def do(self, job: PrepareJob | AuditJob | ProbeJob | TrainJob) -> None:
+    def do(self, job: Question | AdaptJob | TrainJob) -> None:
         """One job; an error of a job that is no trial is sent, not raised."""
         if isinstance(job, TrainJob):
             self.train(job.trials)
             return
         try:
-            answer = answer_to(job)
+            for answer in self.answers(job):
+                self.connection.send(Message(None, answer))
         except HarnessError as error:
             self.connection.send(Message(None, JobFailed(type(error).__name__, str(error))))
         except Exception as error:  # the coordinator shows it with its traceback and ends
             self.connection.send(
                 Message(None, JobFailed("", f"{type(error).__name__}: {error}", traceback.format_exc()))
             )
+
+    def answers(self, job: Question | AdaptJob) -> Iterator[object]:
+        """What a job that is no trial has to say; the last word is its answer."""
+        if isinstance(job, AdaptJob):
+            yield from adapt(job, self.warm, Control(interrupted=lambda: self.interrupted))
         else:
-            self.connection.send(Message(None, answer))
+            yield answer_to(job, self.warm)
 
     def train(self, jobs: Sequence[TrialJob]) -> None:
         """Run a trial, or several together; after each epoch the coordinator says whether to prune."""
@@ -74,10 +86,14 @@ class Worker:
                 controls[trial].prune = self.connection.recv()
 
 
-def answer_to(job: PrepareJob | AuditJob | ProbeJob) -> Prepared | AuditCounts | Probed:
+def answer_to(job: Question, warm: Warm) -> Prepared | AuditCounts | Probed | Explanations | tuple[Answer, ...]:
     """What a job that is no trial asks for."""
     if isinstance(job, PrepareJob):
         return prepare(job)
+    if isinstance(job, ExplainJob):
+        return explain(job, warm)
+    if isinstance(job, PredictJob):
+        return predict(job, warm)
     return audit(job) if isinstance(job, AuditJob) else probe(job)
 
 

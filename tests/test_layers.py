@@ -17,21 +17,22 @@ ORDER = """
 errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts freezing
 masking tasks.base row_checks question_rows study_file spec
 builtin hub squad_files sources environment
-architectures devices streams batches pretrained stages spans tasks used_rows data encoder
+architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled encoder
 cache profiling prefix sharing evaluation attribution optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
-rehearsal states_cost shapes pacing probing predicting worker
-executors results roster shelf grid sampling search deadline board asking opening night study auditor coming predictor
-prediction_files schedule plan findings machine repair doctor
-analysis report study_reference terminal plan_tables live commands cli command_reference name_reference reference
+rehearsal states_cost shapes pacing probing adaptation predicting explained worker
+executors results roster shelf grid sampling search deadline board asking opening adapting night study auditor coming
+predictor prediction_files demo_page demo schedule plan findings machine repair doctor
+analysis report explaining study_reference terminal plan_tables live commands cli
+command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
 errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader metrics
 verdicts freezing environment executors results
-roster shelf grid sampling search deadline board asking opening night study auditor coming predictor prediction_files
-schedule plan findings machine repair doctor analysis report study_reference terminal plan_tables live commands cli
-command_reference name_reference reference
+roster shelf grid sampling search deadline board asking opening adapting night study auditor coming predictor
+prediction_files demo_page demo schedule plan findings machine repair doctor analysis report explaining
+study_reference terminal plan_tables live commands cli command_reference name_reference reference
 """.split()
 
 
@@ -106,7 +107,7 @@ def test_the_coordinator_never_imports_torch() -> None:
 
 
 def test_only_the_store_writes_our_tables() -> None:
-    nouns = ("study", "session", "trial", "epoch")
+    nouns = ("study", "session", "trial", "epoch", "attribution")
     writers = {"results.store", "results.schema", *(f"results.{noun}_writes" for noun in nouns)}
     for name, path in modules().items():
         if name in writers or name.startswith("results.migrations"):

@@ -11,10 +11,10 @@ from typing import Self
 
 from harness.answers import PredictJob
 from harness.explanations import ExplainJob
-from harness.jobs import AuditJob, PrepareJob, ProbeJob, TrainJob
+from harness.jobs import AdaptJob, AuditJob, PrepareJob, ProbeJob, TrainJob
 from harness.records import Message
 
-Job = PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob | TrainJob
+Job = PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob | AdaptJob | TrainJob
 
 
 class Executor(ABC):

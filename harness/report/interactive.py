@@ -14,6 +14,7 @@ from harness.report.display_data import display_data
 from harness.report.pieces import assemble
 from harness.report.study_frames import StudyFrames, opened
 
+
 class Report:
     """One study's report, section by section."""
 

@@ -159,6 +159,11 @@ class StudyFrames:
         return frames.models(self.engine, self.name)
 
     @cached_property
+    def adaptations(self) -> pd.DataFrame:
+        """The encoders that were pretrained further before the first trial."""
+        return frames.adaptations(self.engine, self.name)
+
+    @cached_property
     def sessions(self) -> pd.DataFrame:
         """Invocations of `harness run`."""
         return frames.sessions(self.engine, self.name)

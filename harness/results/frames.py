@@ -146,6 +146,12 @@ def data(engine: sa.Engine, study: str) -> pd.DataFrame:
     return _read(engine, _in_study(tables.data, study, engine, *list(tables.data.c)[1:]))
 
 
+def adaptations(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """The encoders that were pretrained further before the first trial: the columns of harness_adaptation."""
+    table = tables.adaptation
+    return _read(engine, _in_study(table, study, engine, *list(table.c)[1:]).order_by(table.c.model))
+
+
 def models(engine: sa.Engine, study: str) -> pd.DataFrame:
     """The encoders as found, one row each."""
     return _read(

@@ -16,9 +16,10 @@ import sqlalchemy as sa
 
 from harness.configuration import Objective, TrialConfig
 from harness.errors import Interrupted
-from harness.jobs import Prepared
+from harness.explanations import Explained
+from harness.jobs import Adapted, Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
-from harness.results import epoch_writes, outcomes, session_writes, study_writes, trial_writes
+from harness.results import attribution_writes, epoch_writes, outcomes, session_writes, study_writes, trial_writes
 from harness.results.engine import Target, files_folder, open_engine, storage_errors
 from harness.results.ownership import lock_on_server
 from harness.results.rows import FINISHED, StudyRow, TrialRow
@@ -102,6 +103,12 @@ class Store:
         """Store the data and models as found; what an earlier invocation stored is replaced."""
         with self._transaction() as connection:
             study_writes.replace_prepared(connection, study_id, prepared)
+
+    def record_adaptation(self, study_id: int, adapted: Adapted, config: TrialConfig) -> None:
+        """Store how an encoder was pretrained further; what an earlier night stored of the same stays."""
+        with self._transaction() as connection:
+            study_writes.insert_adaptation(connection, study_id, adapted, config)
+            self._touch(connection)
 
     def data_fingerprint(self, study_id: int) -> str | None:
         """Hash of the rows that the study used; None before its first preparation."""
@@ -304,6 +311,13 @@ class Store:
         """Trial id -> what `epoch_values` gives, in one query; trials without a value are not in it."""
         with self._transaction() as connection:
             return outcomes.epoch_values_of_study(connection, study_id, split, name)
+
+    # --- explanations --------------------------------------------------------------------------------
+
+    def record_attributions(self, trial_id: int, explained: Sequence[Explained]) -> int:
+        """Store attributions of a kept model's answers; what is there stays. Returns how many were added."""
+        with self._transaction() as connection:
+            return attribution_writes.add(connection, trial_id, explained)
 
     # --- kept models ---------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from harness.configuration import fingerprint
+from harness.configuration import TrialConfig, fingerprint
 from harness.errors import StorageError
-from harness.jobs import Prepared
+from harness.jobs import Adapted, Prepared
 from harness.results.columns import utc_now
 from harness.results.rows import StudyRow
-from harness.results.tables import data, environment, example, model, study
+from harness.results.tables import adaptation, data, environment, example, model, study
 from harness.results.text import plain
 
 if TYPE_CHECKING:
@@ -86,6 +86,16 @@ def replace_prepared(connection: sa.Connection, study_id: int, prepared: Prepare
     ]
     if rows:
         connection.execute(sa.insert(example), rows)
+
+
+def insert_adaptation(connection: sa.Connection, study_id: int, adapted: Adapted, config: TrialConfig) -> None:
+    """What an adaptation came to; the row of a night that found the same again stays as the first night wrote it."""
+    at = (adaptation.c.study_id == study_id, adaptation.c.model == adapted.model)
+    if connection.scalar(sa.select(adaptation.c.key).where(*at)) == adapted.key:
+        return
+    connection.execute(sa.delete(adaptation).where(*at))
+    values = dataclasses.asdict(adapted) | {"config": config.as_dict(), "at": utc_now()}
+    connection.execute(sa.insert(adaptation).values(study_id=study_id, **values))
 
 
 def data_fingerprint(connection: sa.Connection, study_id: int) -> str | None:

@@ -123,6 +123,27 @@ model = _table(
     _column("weights_hash", Words, "SHA-256 of the weights as loaded"),
 )
 
+adaptation = _table(
+    "harness_adaptation",
+    "The encoders of a study as they were pretrained further on its training texts, before its first trial.",
+    _in_study(primary_key=True),
+    _column("model", Words, "as in the study file", primary_key=True),
+    _column("key", Words, "name of its folder below results.files/models"),
+    _column("config", Json, "how it was trained"),
+    _column("texts", Whole, "training texts, each once"),
+    _column("held_out_texts", Whole, "validation texts, those that are training texts too left out"),
+    _column("epochs", Whole, "passes over the training texts"),
+    _column("best_epoch", Whole, "epoch whose weights are used: lowest loss of the held-out texts"),
+    _column("steps", Whole, "optimiser steps until that epoch's end"),
+    _column("perplexity_before", Number, "of the held-out texts before any step", null=True),
+    _column("perplexity_after", Number, "of the held-out texts at best_epoch", null=True),
+    _column("fresh_head", Whole, "1 where the model came without a head for hidden words, else 0"),
+    _column("seconds", Number, "that it took, whoever asked first"),
+    _column("spent_seconds", Number, "that it took this study"),
+    _column("reused", Whole, "1 where another study or an earlier night had made it, else 0"),
+    _column("at", Words, "UTC"),
+)
+
 example = _table(
     "harness_example",
     "The examples of a study in the order of the stored predictions.",
@@ -293,4 +314,27 @@ incident = _table(
     _column("details", Json, "the figures"),
     _column("at", Words, "UTC"),
     sa.Index(None, "study_id"),
+)
+
+attribution = _table(
+    "harness_attribution",
+    "How much each token did for an answer of a kept model: one row an example, method and explained number.",
+    _column("trial_id", KEY, "the trial", sa.ForeignKey("harness_trial.id"), primary_key=True, autoincrement=False),
+    _column("split", Words, "validation", primary_key=True),
+    _column("position", Whole, "place within the trial's rows of the split", primary_key=True, autoincrement=False),
+    _column("method", Words, "integrated-gradients or attention-rollout", primary_key=True),
+    _column("target", Words, "class whose logit is explained; span: start logit plus end logit", primary_key=True),
+    _column("source_row", Whole, "row number in the source"),
+    _column("weights_epoch", Whole, "epoch whose weights were kept"),
+    _column("label", Words, "label name, or the right answers as JSON"),
+    _column("answer", Words, "what the model answered; empty for no answer"),
+    _column("probability", Number, "of that answer"),
+    _column("tokens", Json, "list of [text, part, word]; part and word are -1 for a special token"),
+    _column("scores", Json, "one number a token"),
+    _column("value", Number, "the explained number"),
+    _column("baseline_value", Number, "the same at the baseline; missing without one", null=True),
+    _column("delta", Number, "sum of the scores minus (value minus baseline_value); missing without one", null=True),
+    _column("baseline", Words, "what the text is compared with; empty without one"),
+    _column("steps", Whole, "points between baseline and text; missing without one", null=True),
+    _column("created_at", Words, "UTC"),
 )

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 Fault = tuple[Path, str]
 BUILTIN_DATA = "builtin:reviews"
 QUESTION_ANSWERING = "question-answering"
+MASKED_LANGUAGE_MODELING = "masked-language-modeling"
 OF_QUESTIONS = ("question", "context", "answers", "id", "unanswerable")
 COLUMNS = {  # keys of data that a task reads, of those that not every task does
     "sequence-classification": ("text", "text_pair", "label", "positive"),
-    "masked-language-modeling": ("text", "text_pair"),
+    MASKED_LANGUAGE_MODELING: ("text", "text_pair"),
     QUESTION_ANSWERING: OF_QUESTIONS,
 }
 
@@ -71,6 +72,7 @@ def study_faults(spec: StudySpec) -> Iterator[Fault]:
     yield from _twice(spec)
     yield from _too_many_rows(spec)
     yield from _of_other_tasks(spec)
+    yield from _adaptation(spec)
     yield from _strides(spec)
     yield from _objectives(spec)
     yield from _endless(spec)
@@ -120,6 +122,18 @@ def _of_other_tasks(spec: StudySpec) -> Iterator[Fault]:
             for path, value in _values(spec, name):
                 if value != declared.default:
                     yield path, f"is read by {' and '.join(manners.tasks)} alone, and task is {spec.task}; take it out"
+
+
+def _adaptation(spec: StudySpec) -> Iterator[Fault]:
+    if spec.adapt is None:
+        for path, value in _values(spec, "adapt"):
+            if value:
+                yield path, "asks for an adapted encoder, and there is no `adapt:`; add `adapt: {epochs: 3}`"
+    elif spec.task == MASKED_LANGUAGE_MODELING:
+        yield ("adapt",), f"does what task {spec.task} does anyway; take it out"
+    elif spec.data.folds is not None:
+        words = "is not possible beside data.folds, whose held-out texts it would be trained on; take one of them out"
+        yield ("adapt",), words
 
 
 def _strides(spec: StudySpec) -> Iterator[Fault]:

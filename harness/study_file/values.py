@@ -187,4 +187,27 @@ Fixed = values_model(
     "Hyperparameters that all trials share.",
     {name: field for name, field in _DESCRIBED.items() if name not in ("model", "frozen_mode")},
 )
+ADAPT: Mapping[str, Any] = {
+    "epochs": 3,
+    "batch_size": 32,
+    "learning_rate": 5e-5,
+    "max_length": 128,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "lr_schedule": "linear",
+    "dropout": None,
+    "gradient_accumulation": 1,
+    "dtype": "auto",
+    "max_grad_norm": 1.0,
+}
+"""What pretraining further is told, and its defaults: those of a trial, with a larger batch and rate and a warm-up."""
+
+Adapt = values_model(
+    "Adapt",
+    "How the encoder is pretrained further on the training texts, by masked language modelling, before the search.",
+    {
+        name: (VALUE_TYPES[name], Field(default=default, description=hyperparameters()[name][1].doc))
+        for name, default in ADAPT.items()
+    },
+)
 Configuration = values_model("Configuration", "One trial, run as written; what it leaves out is fixed.", _DESCRIBED)
