@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from harness.commands import before, care, morning, night, using
+from harness.commands import before, care, explain, morning, night, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -31,7 +31,9 @@ for _command in (
     morning.compare,
     morning.export,
     using.predict,
+    using.demo,
     using.score,
+    explain.explain,
     care.doctor,
     care.repair,
 ):

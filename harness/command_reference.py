@@ -62,7 +62,8 @@ def parameters(command: Callable[..., Any]) -> list[Parameter]:
 def _parameter(name: str, hint: Any, default: Any) -> Parameter:
     kind, info = next(_annotated(hint))
     if isinstance(info, ArgumentInfo):
-        typed = str(info.metavar or name.upper()).strip("[]")
+        named = str(info.metavar or name.upper())
+        typed = named.strip("[]") if named.startswith("[") else named
         return Parameter(typed, "", _default(default, kind), info.help or "", False)
     # Inside Annotated typer takes the first name for a default.
     names = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]

@@ -93,7 +93,8 @@ class Explained(NamedTuple):
     """The attributions of one example.
 
     Attributes:
-        position, source_row: place within the trial's validation rows, and row in the source; of own texts their place, and 0.
+        position, source_row: place within the trial's validation rows, and row in the source; of own texts their place,
+            and 0.
         label: the right answer as the record has it; empty for an own text.
     """
 

@@ -209,3 +209,21 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             typer.echo(f"{done:,} of {total:,} rows, {duration(left)} to finish", err=True)
 
     yield tell
+
+
+def demo(
+    study: StudyArgument,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="of the page, on this machine alone")] = 7860,
+    trial: TrialNumber = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Open a local page on which the best kept model of a study answers; Ctrl-C ends it."""
+    from harness.demo import serve
+    from harness.predictor import Predictor, choose
+    from harness.results.engine import files_folder
+
+    chosen = choose(db, name_of(study), trial)
+    _tell_model(chosen)
+    stop = stop_on_signals()
+    with Predictor(chosen.model, files_folder(db) / "logs" / "demo", stop) as predictor:
+        serve(chosen, predictor, port, stop, lambda address: typer.echo(f"{address} (Ctrl-C ends it)"))
