@@ -26,6 +26,7 @@ COSTLY = (
     "epochs",
     "batch_size",
     "max_length",
+    "stride",
     "freeze",
     "train",
     "gradient_accumulation",

@@ -6,17 +6,19 @@ from collections.abc import Hashable
 
 from harness.configuration import TrialConfig
 
+TASK = "sequence-classification"  # whose classifier sees one vector a row; a head over tokens would see far too much
 MOST = 64  # trials of one group; what is gained grows little beyond
 
 
-def key(config: TrialConfig, seed: int, fold: int | None) -> Hashable | None:
+def key(task: str, config: TrialConfig, seed: int, fold: int | None) -> Hashable | None:
     """Trials with equal keys may go together; None where a trial goes alone.
 
     Batch order and dropout hang on the seed, on the batch size and on the rows. Learning rate, its schedule, weight
     decay, clipping, epochs and early stopping may differ.
     """
     alone = (
-        config.freeze != "classifier"
+        task != TASK
+        or config.freeze != "classifier"
         or config.frozen_mode != "eval"
         or config.gradient_accumulation != 1
         or config.class_weights != "none"
@@ -24,5 +26,5 @@ def key(config: TrialConfig, seed: int, fold: int | None) -> Hashable | None:
     )
     if alone:
         return None
-    same = (config.model, config.train, config.max_length, config.batch_size, config.dropout, config.dtype)
+    same = (config.model, config.adapt, config.train, config.max_length, config.batch_size, config.dropout, config.dtype)
     return (*same, seed, fold)

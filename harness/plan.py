@@ -247,7 +247,7 @@ def _bills(spec: StudySpec, record: Begun, drawn: Sequence[Coming], costs: Mappi
         # the chance that the n-th of equal trials is among the best k so far
         keeps = min(1.0, spec.keep / place_in_line)
         may = trial.independent and cost.fusible
-        group = grouping.key(config, trial.seed, trial.fold) if may else None
+        group = grouping.key(spec.task, config, trial.seed, trial.fold) if may else None
         bills.append(
             Bill(config.model, config.max_length, config.dropout, cost, trial.course not in seen, keeps, group)
         )
