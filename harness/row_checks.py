@@ -78,7 +78,10 @@ def column_values(table: pa.Table, column: str, key: str, split: str) -> list[An
         raise DataError(
             f"data.{key} is {column!r}, but split {split!r} has the columns {', '.join(table.column_names)}{hint}"
         )
-    values: list[Any] = table.column(column).to_pylist()
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, a date that no calendar has
+        raise DataError(f"split {split!r}: column {column!r} cannot be read: {error}") from error
     return values
 
 
@@ -123,7 +126,7 @@ def label_name(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return value.strip() or None
+        return value.replace("\0", "").strip() or None  # no database takes a NUL
     raise ValueError(f"{value!r} is no label")
 
 
@@ -132,9 +135,19 @@ def class_names(table: pa.Table, column: str) -> tuple[str, ...] | None:
     metadata = table.schema.metadata or {}
     if b"huggingface" not in metadata:
         return None
-    features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
-    names = features.get(column, {}).get("names") if isinstance(features.get(column), dict) else None
-    return tuple(names) if isinstance(names, list) else None
+    try:
+        features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
+        declared = features.get(column)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"what the data say of their own columns (huggingface in the schema) is damaged: {error!r}; write them anew"
+        ) from None
+    names = declared.get("names") if isinstance(declared, dict) else None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+        raise DataError(f"column {column!r} declares the class names {shown(names)}; each must be text, and stand once")
+    return tuple(names)
 
 
 def read_labels(table: pa.Table, column: str, bad: BadRows) -> list[str | None]:

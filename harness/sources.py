@@ -19,12 +19,16 @@ import pyarrow.parquet as pq
 from harness.builtin import corpus
 from harness.errors import DataError, UnavailableError
 from harness.squad_files import read_squad
+from harness.strict_json import parse
+from harness.yaml_reader import shown
 
 if TYPE_CHECKING:
     from harness.spec import DataSpec
 
 BUILTIN = "builtin:"
 COMMIT = re.compile("[0-9a-f]{40}")
+# What the Hub's library raises over descriptions of data that are damaged.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException)
 # A text may be longer than the 131,072 characters at which Python's reader stops.
 csv.field_size_limit(2**31 - 1)
 
@@ -51,7 +55,12 @@ class Source:
         """
         if split not in self.splits:
             raise DataError(f"{self.where} has no split {split!r}; it has {', '.join(self.splits)}")
-        return self.splits[split]()
+        try:
+            table = self.splits[split]()
+            table.validate(full=True)  # a damaged offset would be read out of memory that is not the table's
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.where}, split {split!r}: cannot be read: {error}") from error
+        return table
 
 
 def open_source(data: DataSpec) -> Source:
@@ -63,10 +72,14 @@ def open_source(data: DataSpec) -> Source:
     """
     if data.path.startswith(BUILTIN):
         return open_builtin(data)
-    path = Path(data.path).expanduser()
-    if path.is_file():
+    try:
+        path = Path(data.path).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that no system takes, or ~ of a user that is not there
+        raise DataError(f"data.path {shown(data.path)} can be no file or folder: {error}") from None
+    if is_file:
         return Source(data.path, {"train": lambda: read_file(path)})
-    if path.is_dir():
+    if is_folder:
         return open_folder(path)
     if looks_local(data.path):
         raise DataError(f"data.path {data.path!r}: there is no such file or folder")
@@ -144,8 +157,8 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = parse(line)
+            except ValueError as error:
                 raise DataError(f"{path}, line {number}: not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object such as {{...}}, got {line.strip()[:60]!r}")
@@ -162,7 +175,11 @@ def uniform_column(path: Path, name: str, values: list[Any]) -> pa.Array:
                 f"{path}: column {name!r} begins with {kinds[0].__name__} values, "
                 f"but row {row} (counted from 0) has the {type(value).__name__} {value!r}"
             )
-    return pa.array(values)
+    try:
+        return pa.array(values)
+    except OverflowError:
+        huge = next(value for value in values if isinstance(value, int) and abs(value) >= 2**63)
+        raise DataError(f"{path}: column {name!r} holds {huge}, which is too large for a whole number") from None
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
@@ -236,8 +253,8 @@ def open_saved(path: Path) -> Source:
 
     try:
         return hub_source(str(path), datasets.load_from_disk(str(path)))
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot be read: {error!r}") from error
 
 
 def open_hub(data: DataSpec) -> Source:
@@ -255,7 +272,7 @@ def open_hub(data: DataSpec) -> Source:
         found = datasets.load_dataset(data.path, data.name, revision=data.revision)
     except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
         raise out_of_reach(data, str(error)) from error
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+    except (*DAMAGED, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:  # RuntimeError: a script
         raise DataError(f"data.path {data.path!r}, data.name {data.name!r}: cannot be read: {error}") from error
     source = hub_source(data.path, found)
     if asked and source.revision != asked:
@@ -281,14 +298,17 @@ def cached_folder(cache: Path, data: DataSpec, commit: str) -> Path | None:
 
 def cached_source(where: str, folder: Path) -> Source:
     """The splits of a folder of the cache, whose files are named `DATA_SET-SPLIT.arrow`, in shards or not."""
-    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    try:
+        splits = list(json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["splits"])
+    except DAMAGED as error:
+        raise DataError(f"{folder} in the Hub's cache cannot be read ({error!r}); delete it and run again") from error
 
     def read(split: str) -> pa.Table:
         name = re.compile(rf".*-{re.escape(split)}(-\d{{5}}-of-\d{{5}})?\.arrow")
         parts = sorted(file for file in folder.iterdir() if name.fullmatch(file.name))
         return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(part))).read_all() for part in parts])
 
-    return Source(where, {split: lambda split=split: read(split) for split in info["splits"]}, folder.name)  # type: ignore[misc]
+    return Source(where, {split: lambda split=split: read(split) for split in splits}, folder.name)  # type: ignore[misc]
 
 
 def hub_source(where: str, found: Any) -> Source:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from harness.errors import DataError
+from harness.strict_json import parse
 
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 SCHEMA = pa.schema(
@@ -65,15 +66,13 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deep for a SQuAD file") from error
 
 
 def _article(path: Path, number: int, article: Any) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 ORDER = """
 errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts freezing
 masking tasks.base row_checks question_rows study_file spec
-builtin hub squad_files sources environment
+builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled encoder
 cache profiling prefix sharing evaluation attribution optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
