@@ -90,8 +90,7 @@ class _Window(NamedTuple):
 
     def value(self, logits: torch.Tensor) -> torch.Tensor:
         """The explained number of each row, (batch,), from logits (batch, ...)."""
-        places = [int(np.ravel_multi_index(place, tuple(logits.shape[1:]))) for place in self.target.places]
-        return logits.flatten(1)[:, places].sum(dim=1)
+        return logits[(slice(None), *self.target.place)]
 
     def run(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The explained number of each row, (batch,), from word embeddings (batch, sequence, width)."""
@@ -151,8 +150,7 @@ def attention_rollout(window: _Window) -> _Explained:
         mean = attention[0].float().mean(dim=0)
         passing = torch.eye(len(mean), device=mean.device)  # what goes round the attention
         mixed = (0.5 * mean + 0.5 * passing) @ mixed
-    read = mixed[list(window.target.tokens)].mean(dim=0)
-    return _Explained(read, float(window.value(logits_of(output).float())))
+    return _Explained(mixed[window.target.token], float(window.value(logits_of(output).float())))
 
 
 # --- around them --------------------------------------------------------------------------------------

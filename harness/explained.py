@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.answers import PredictJob
 from harness.attribution import attribute
-from harness.data import fold, load
+from harness.data import fold
 from harness.errors import DataError
 from harness.explanations import Explained, ExplainJob, Explanations, RecordedRows
 from harness.predicting import examples_of, kept_encoder
@@ -27,7 +27,7 @@ def explain(job: ExplainJob, warm: Warm) -> Explanations:
     """
     task = tasks.load(job.model.task)
     rows = job.rows
-    examples = examples_of(PredictJob(job.model, job.texts, job.pairs)) if rows is None else recorded(rows, task)
+    examples = examples_of(PredictJob(job.model, job.texts, job.pairs)) if rows is None else recorded(rows, task, warm)
     encoder, tokenizer = kept_encoder(job.model, task, warm)
     found = attribute(task, encoder.model, tokenizer, examples, job.model.config, job.method)
     explained = []
@@ -40,10 +40,10 @@ def explain(job: ExplainJob, warm: Warm) -> Explanations:
     return Explanations(tuple(explained))
 
 
-def recorded(rows: RecordedRows, task: Task) -> Examples:
+def recorded(rows: RecordedRows, task: Task, warm: Warm) -> Examples:
     """The validation examples at the places asked for, of the rows that the trial saw."""
     data = DataSpec.model_validate(dict(rows.data))
-    splits = load(data, task, rows.seed)
+    splits = warm.rows(rows.data, task, rows.seed)
     if splits.fingerprint != rows.fingerprint:
         raise DataError(
             f"the rows of {Path(data.path).name} are not those that the study trained on (fingerprint "

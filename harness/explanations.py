@@ -34,7 +34,7 @@ class Attribution:
 
     Attributes:
         method: one of METHODS.
-        target: the class whose logit it is, or "span": start logit plus end logit of the span that was answered.
+        target: the class whose logit it is; "start" or "end" of the span that was answered.
         answer: what the model answered.
         probability: of that answer.
         scores: one a token; gradients' are shares of `value` minus `baseline_value` and may be negative, attention's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -81,17 +81,20 @@ class Warm:
 
     def splits(self, job: TrialJob, task: Task) -> Splits:
         """The job's data, of its fold where it has one; texts alone where another task reads them."""
-        spec = DataSpec.model_validate(dict(job.data))
-        reader = tasks.load(job.reader) if job.reader else task
-        key = (reader.name, canonical_json(job.data), job.data_seed)
-        splits = self._splits.get(key, lambda: load(spec, reader, job.data_seed))
+        splits = self.rows(job.data, tasks.load(job.reader) if job.reader else task, job.data_seed)
         if job.reader:
             return texts_alone(splits)
         if job.fold is None:
             return splits
-        if spec.folds is None:
+        folds = DataSpec.model_validate(dict(job.data)).folds
+        if folds is None:
             raise TrialFailure("data", f"fold {job.fold} was asked for, but data.folds is not set")
-        return fold(splits, job.fold, spec.folds, job.data_seed)
+        return fold(splits, job.fold, folds, job.data_seed)
+
+    def rows(self, data: Mapping[str, Any], task: Task, seed: int) -> Splits:
+        """A study's data as the task reads them, of no fold."""
+        key = (task.name, canonical_json(data), seed)
+        return self._splits.get(key, lambda: load(DataSpec.model_validate(dict(data)), task, seed))
 
     def located(self, job: TrialJob) -> Located:
         """Where the files of the job's model are: adapted, or at the commit that the preparation found.

@@ -323,7 +323,7 @@ attribution = _table(
     _column("split", Words, "validation", primary_key=True),
     _column("position", Whole, "place within the trial's rows of the split", primary_key=True, autoincrement=False),
     _column("method", Words, "integrated-gradients or attention-rollout", primary_key=True),
-    _column("target", Words, "class whose logit is explained; span: start logit plus end logit", primary_key=True),
+    _column("target", Words, "class whose logit is explained; start or end of the answer", primary_key=True),
     _column("source_row", Whole, "row number in the source"),
     _column("weights_epoch", Whole, "epoch whose weights were kept"),
     _column("label", Words, "label name, or the right answers as JSON"),

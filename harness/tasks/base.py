@@ -118,15 +118,15 @@ class Features:
 
 
 class Target(NamedTuple):
-    """A number that a model gave out and that an explanation speaks of: a logit, or a sum of logits.
+    """A logit that a model gave out and that an explanation speaks of.
 
     Attributes:
         example, feature: where it was given out.
-        name: of the class, or "span".
+        name: of the class, or "start" or "end" of the span.
         answer: what the model answered to the example.
         probability: of that answer.
-        places: places of its logits within those of the feature.
-        tokens: tokens of the feature whose states the logits are read from.
+        place: of the logit within those of the feature.
+        token: of the feature, whose state the logit is read from.
     """
 
     example: int
@@ -134,8 +134,8 @@ class Target(NamedTuple):
     name: str
     answer: str
     probability: float
-    places: tuple[tuple[int, ...], ...]
-    tokens: tuple[int, ...]
+    place: tuple[int, ...]
+    token: int
 
 
 class Task(ABC):

@@ -141,14 +141,15 @@ class QuestionAnswering(Task):
         }
 
     def targets(self, logits: Logits, features: Features, examples: Examples, config: TrialConfig) -> list[Target]:
-        """The score of each example's best span, start logit plus end logit, in the window that gave it out."""
+        """Start logit and end logit of each example's best span, in the window that gave it out."""
         assert examples.pairs is not None
         spans = _spans(logits, features, examples, config)
         found = []
         for example, answer in enumerate(spans.texts(examples.pairs)):
             window, start, end = spans.place(example, logits, features)
-            probability, places = float(spans.probability[example, 0]), ((start, 0), (end, 1))
-            found.append(Target(example, window, "span", answer, probability, places, (start, end)))
+            probability = float(spans.probability[example, 0])
+            for column, (name, token) in enumerate((("start", start), ("end", end))):
+                found.append(Target(example, window, name, answer, probability, (token, column), token))
         return found
 
     def answer(self, examples: Examples, index: int) -> str:

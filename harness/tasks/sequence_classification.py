@@ -103,5 +103,5 @@ class SequenceClassification(Task):
             answer = int(logits[row].argmax())
             for label in dict.fromkeys([answer, answer if gold < 0 else gold]):
                 probability = float(probabilities[row, answer])
-                found.append(Target(row, row, names[label], names[answer], probability, ((label,),), (0,)))
+                found.append(Target(row, row, names[label], names[answer], probability, (label,), 0))
         return found
