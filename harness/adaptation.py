@@ -22,11 +22,11 @@ import harness.checkpoints as checkpoints
 import harness.devices as devices
 import harness.kept_models as kept_models
 from harness.cache import Cache
-from harness.configuration import Objective, TrialConfig, canonical_json, fingerprint
+from harness.configuration import Objective, canonical_json, fingerprint
 from harness.errors import DataError
 from harness.evaluation import measure, predict
 from harness.hub import WANTED
-from harness.jobs import AdaptJob, Adapted, TrialJob
+from harness.jobs import Adapted, AdaptJob, TrialJob
 from harness.loading import load, make_plan
 from harness.records import EpochRecord, Incident, Progress, TrialOutcome
 from harness.sharing import Shared

@@ -17,7 +17,7 @@ from harness.configuration import TrialConfig
 from harness.deadline import Deadline, Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor
-from harness.jobs import AdaptJob, Adapted
+from harness.jobs import Adapted, AdaptJob
 from harness.opening import Opened
 from harness.records import EpochRecord, Incident, JobDone, JobFailed, TrialOutcome, WorkerDied
 from harness.results.rows import StudyRow

@@ -26,5 +26,5 @@ def key(task: str, config: TrialConfig, seed: int, fold: int | None) -> Hashable
     )
     if alone:
         return None
-    same = (config.model, config.adapt, config.train, config.max_length, config.batch_size, config.dropout, config.dtype)
-    return (*same, seed, fold)
+    weights = (config.model, config.adapt, config.dropout, config.dtype)
+    return (*weights, config.train, config.max_length, config.batch_size, seed, fold)
