@@ -65,7 +65,8 @@ def table(summary: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     trials = trials[trials["last_epoch"].notna() | (trials["reason"] == "diverged")]
     found = _found(trials, epochs)
     evidence = [each.evidence for each in found]
-    told = {name: [each.get(name) for each in evidence] for name in ("strength", "reason")}
+    words = ("strength", "reason")
+    told = {name: pd.Series([each.get(name) for each in evidence], trials.index, object) for name in words}
     numbers = {name: _floats(each.get(name) for each in evidence) for name in ("best_epoch", *_MEASURED)}
     frame = trials.assign(
         verdict=[each.name for each in found],

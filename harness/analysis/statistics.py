@@ -37,7 +37,7 @@ class Difference(NamedTuple):
     n: int
 
 
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     """Interval of a proportion that stays within 0 and 1 and works for small n; NaN for n = 0.
 
     Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927,
