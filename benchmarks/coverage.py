@@ -1,4 +1,4 @@
-"""How often the tests of `harness.analysis` reject wrongly, and how often their intervals hold, where the truth is known.
+"""How often the tests of `harness.analysis` reject wrongly and their intervals hold, where the truth is known.
 
 `python -m benchmarks.coverage --write docs/statistics.md` measures (about three minutes on one core) and puts the table
 into the page. Every study is drawn so that there is no difference at all: a p value at or below 0.05 is a wrong one.
@@ -93,7 +93,7 @@ class Row(NamedTuple):
 
     method: str
     studies_of: str
-    count: int
+    drawn: int
     rejected: float
     held: float | None
 
@@ -166,9 +166,9 @@ def table(rows: Iterable[Row]) -> str:
     lines.append("|---|---|--:|--:|--:|")
     for each in rows:
         held = "" if each.held is None else _share(each.held, each.held < 0.93)
-        chance = 3 * np.sqrt(0.05 * 0.95 / each.count)
+        chance = 3 * np.sqrt(0.05 * 0.95 / each.drawn)
         rejected = _share(each.rejected, each.rejected > 0.05 + chance)
-        lines.append(f"| {each.method} | {each.studies_of} | {each.count:,} | {rejected} | {held} |")
+        lines.append(f"| {each.method} | {each.studies_of} | {each.drawn:,} | {rejected} | {held} |")
     return "\n".join(lines)
 
 

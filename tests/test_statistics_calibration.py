@@ -95,7 +95,7 @@ def test_crossed_t_holds_for_further_seeds_and_examples(kind, seeds):
 
 
 def test_seeds_alone_say_nothing_of_further_examples():
-    """The reason why `crossed_t` is there: with easy and hard examples the seeds' interval is far too narrow for them."""
+    """Why `crossed_t` is there: with easy and hard examples the seeds' interval is far too narrow for others."""
     tables = list(crossed_tables(np.random.default_rng(8), 500, 10, 300, "examples"))
     assert np.mean([holds(paired_t(table.mean(axis=1), np.zeros(10))) for table in tables]) < 0.8
 
