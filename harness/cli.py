@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from harness.commands import before, care, explain, morning, night, using
+from harness.commands import before, care, confirm, explain, morning, night, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for _command in (
     before.audit,
     before.plan,
     night.run,
+    confirm.confirm,
     night.status,
     morning.report,
     morning.compare,

@@ -74,9 +74,31 @@ def points(spec: StudySpec) -> list[TrialConfig]:
 
 
 def total(spec: StudySpec) -> int | None:
-    """How many trials the study will have; None while only time bounds it."""
+    """How many trials the search will have; None while only time bounds it."""
     if spec.search and not enumerated(spec):
         return spec.budget.trials
-    prints = {config.fingerprint for config in itertools.chain(spec.explicit(), points(spec))}
+    prints = _listed(spec)
     everything = len(prints) * len(runs(spec))
     return everything if spec.budget.trials is None else min(everything, spec.budget.trials)
+
+
+def confirming(spec: StudySpec) -> int:
+    """How many trials come on top once the search is over, if it has enough configurations that end well."""
+    if spec.confirm is None:
+        return 0
+    baseline = None if spec.confirm.baseline is None else spec.complete(spec.confirm.baseline).fingerprint
+    known = spec.confirm.top
+    if not spec.search or enumerated(spec):
+        known = min(known, len(_listed(spec) - {baseline}))
+    return (known + (baseline is not None)) * spec.confirm.seeds * len(folds(spec))
+
+
+def whole(spec: StudySpec, chosen: int | None = None) -> int | None:
+    """Trials of search and confirmation; `chosen` are those that confirm, once that is known."""
+    searched = total(spec)
+    return None if searched is None else searched + (confirming(spec) if chosen is None else chosen)
+
+
+def _listed(spec: StudySpec) -> set[str]:
+    """Fingerprints of the explicit configurations and of the grid."""
+    return {config.fingerprint for config in itertools.chain(spec.explicit(), points(spec))}

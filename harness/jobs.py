@@ -76,6 +76,7 @@ class TrialJob:
         revision: commit of the model on the Hub, as the preparation found it; None for a folder.
         adapted: folder of the model pretrained further, for a configuration that asks for it; None where there is none.
         reader: the task that reads and splits the rows, of which the texts alone are used; empty for `task` itself.
+        test: whether the test rows are read too, at every epoch that is the best so far.
     """
 
     trial: int
@@ -94,6 +95,7 @@ class TrialJob:
     revision: str | None = None
     adapted: str | None = None
     reader: str = ""
+    test: bool = False
 
 
 @dataclass(frozen=True, slots=True)

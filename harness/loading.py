@@ -41,6 +41,7 @@ class Loaded:
     train: Encoded
     probe: Encoded
     validation: Encoded
+    test: Encoded | None
     identity: Mapping[str, Any]
 
 
@@ -60,6 +61,10 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
     probe = probe_rows(train, len(splits.validation), job.data_seed)
     seed = derive(job.data_seed, "drawn")  # one for all trials of a study
     probe, validation = (each._replace(features=task.drawn(each.features, seed)) for each in (probe, validation))
+    test = None
+    if job.test and splits.test is not None:
+        test = warm.encoded(task, model.path, job.config, "test", splits.test, source)
+        test = test._replace(features=task.drawn(test.features, seed))
     seconds["tokenise"] += time.perf_counter() - loaded
     identity = {
         "configuration": job.config.fingerprint,
@@ -69,7 +74,7 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
         "weights": encoder.weights_hash,
         "exact": job.sharing.exact,
     }
-    return Loaded(task, model, encoder, splits, train, probe, validation, identity)
+    return Loaded(task, model, encoder, splits, train, probe, validation, test, identity)
 
 
 def take_shared(
@@ -111,6 +116,7 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int,
         dtype=resolve_dtype(config.dtype, device),
         evaluation_places=EVALUATION_PLACES[device.type] >> halvings,
         exact=job.sharing.exact,
+        test=None if loaded.test is None else on_device(loaded.test, device),
     )
 
 

@@ -17,9 +17,11 @@ import harness.shelf as shelf
 from harness.adapting import Adapting
 from harness.board import Board, Observer, Slot, board
 from harness.configuration import Objective
+from harness.confirming import Confirming
 from harness.deadline import Deadline, Stop
 from harness.errors import Interrupted
 from harness.executors.base import Executor
+from harness.grid import confirming, whole
 from harness.jobs import Sharing, TrainJob, TrialJob
 from harness.opening import Opened, prepare
 from harness.records import EpochRecord, Incident, JobDone, Message, Progress, TrialFacts, TrialOutcome, WorkerDied
@@ -28,7 +30,7 @@ from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 from harness.roster import Roster
 from harness.sampling import Tried
-from harness.search import Search
+from harness.search import Proposal, Search
 from harness.spec import StudyFile, StudySpec
 
 TICK_SECONDS = 0.5
@@ -49,6 +51,7 @@ class Night:
         observer: Observer,
         stop: Stop,
         sharing: Sharing,
+        searching: bool = True,
     ) -> None:
         self.store = store
         self.executor = executor
@@ -58,10 +61,16 @@ class Night:
         self.observer = observer
         self.stop = stop
         self.sharing = sharing
-        self.deadline = Deadline.of(self.spec.budget, store.invocation_seconds(row.id))
+        spent = store.invocation_seconds(row.id)
+        self.deadline = Deadline.of(self.spec.budget, spent) if searching else Deadline()
         self.trials = Roster(row, self.spec, store.trials(row.id))
         epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
-        self.search = Search(self.spec, [Tried.of(trial, epochs.get(trial.id)) for trial in self.trials])
+        self.confirming = Confirming(store, row, self.spec)
+        known: dict[bool, list[Tried]] = {True: [], False: []}
+        for trial in self.trials:
+            known[self.confirming.of(trial)].append(Tried.of(trial, epochs.get(trial.id)))
+        self.search = Search(self.spec, known[False], beside=known[True])
+        self.searching = searching
         self.running: dict[int, Slot] = {}
         self.failures_in_a_row = 0
         self.slots = 1 if times_its_trials(self.spec) else executor.slots
@@ -74,8 +83,11 @@ class Night:
     # --- one night ------------------------------------------------------------------------------
 
     def work_left(self) -> bool:
-        """Whether a waiting trial or a new one is due."""
-        return not self.deadline.passed() and (self.trials.waiting() is not None or self.search.more())
+        """Whether a waiting trial or a new one is due, be it the search's or to confirm what that has found."""
+        if self.deadline.passed():
+            return False
+        searching = self.searching and (self.trials.waiting() is not None or self.search.more())
+        return searching or self._waiting_to_confirm() is not None or self.confirming.due(self.trials)
 
     def through(self) -> None:
         """Prepare, then keep every worker busy until the plan or the budget ends."""
@@ -108,15 +120,43 @@ class Night:
         for slot in range(self.slots):
             if slot in self.running or self._closed or self.deadline.passed() or self.stop.asked:
                 continue
-            trial = self.trials.waiting() or self._proposed()
+            trial = self._next()
             if trial is None:
                 return
             self._start(slot, trial)
+
+    def _next(self) -> TrialRow | None:
+        """The next trial of the search, or, once that is over, of those that confirm what it has found."""
+        if self._still_searching():
+            trial = self.trials.waiting() or self._proposed()
+            if trial is not None:
+                return trial
+        if not self.running:  # the last of the search may still change what is chosen
+            for proposal in self.confirming.begin(self.trials, self.search):
+                self.search.pass_by(Tried.of(self._add(proposal)))
+        return self._waiting_to_confirm()
+
+    def _waiting_to_confirm(self) -> TrialRow | None:
+        return next((trial for trial in self.trials.queue() if self.confirming.of(trial)), None)
+
+    def _still_searching(self) -> bool:
+        """Until what is left of the time is what confirming will take."""
+        mean, left = self.trials.mean_seconds, self.deadline.seconds_left()
+        if self.searching and mean is not None and left is not None and self.confirming.choice is None:
+            self.searching = left > confirming(self.spec) * mean / self.slots
+            if not self.searching:
+                self.observer.note("the search ends: the time that is left is for confirming what it has found")
+        return self.searching
 
     def _proposed(self) -> TrialRow | None:
         proposal = self.search.next()
         if proposal is None:
             return None
+        trial = self._add(proposal)
+        self.search.add(Tried.of(trial))
+        return trial
+
+    def _add(self, proposal: Proposal) -> TrialRow:
         trial = self.store.add_trial(
             self.row.id,
             proposal.config,
@@ -126,7 +166,6 @@ class Night:
             origin=proposal.origin,
         )
         self.trials.put(trial)
-        self.search.add(Tried.of(trial))
         return trial
 
     def _start(self, slot: int, first: TrialRow) -> None:
@@ -156,6 +195,8 @@ class Night:
         return next((other for other in alike if not self.store.deaths(other.id)), None)
 
     def _group_key(self, trial: TrialRow) -> Hashable | None:
+        if self.confirming.of(trial):  # heads that train together do not see the test rows
+            return None
         return grouping.key(self.spec.task, trial.config, trial.seed, trial.fold)
 
     def _job(self, trial: TrialRow, opened: Opened) -> TrialJob:
@@ -174,6 +215,7 @@ class Night:
             revision=opened.revisions.get(trial.config.model),
             sharing=self.sharing,
             adapted=self._adapted.get(trial.config.model) if trial.config.adapt else None,
+            test=self.confirming.reads_test(trial),
         )
 
     def _words(self, trial: TrialRow) -> str:
@@ -320,7 +362,9 @@ class Night:
 
     def board(self) -> Board:
         """The study at a glance."""
-        return board(self.spec.study, self.search.total, self.trials, self.running, self.slots, self.deadline)
+        choice = self.confirming.choice
+        total = whole(self.spec, None if choice is None else choice.trials)
+        return board(self.spec.study, total, self.trials, self.running, self.slots, self.deadline)
 
 
 def selection(objectives: Sequence[Objective]) -> Objective:

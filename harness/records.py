@@ -58,6 +58,7 @@ class EpochRecord:
         load: other processes' share of the CPUs during the epoch, 0 to 1; None if unknown.
         outputs: what the task keeps of the validation rows, by kind, float32, in the order of the split: logits of a
             classification, shape (examples, labels).
+        test_outputs: the same of the test rows, where the trial reads them and the epoch is the best so far.
         margins: training features' gold margins (gold logit minus best other), shape (features,), from the
             training pass, NaN where one was not seen.
     """
@@ -76,6 +77,7 @@ class EpochRecord:
     flops: float | None = None
     load: float | None = None
     outputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    test_outputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     margins: npt.NDArray[np.float32] | None = None
 
     @property

@@ -34,10 +34,10 @@ class Search:
 
     Attributes:
         samples: a sampler has the last word, so that the plan has no end of its own.
-        total: trials that the study will have; None while only time bounds it.
+        total: trials that the search will have; None while only time bounds it.
     """
 
-    def __init__(self, spec: StudySpec, tried: Sequence[Tried]) -> None:
+    def __init__(self, spec: StudySpec, tried: Sequence[Tried], beside: Sequence[Tried] = ()) -> None:
         self.spec = spec
         self.sampling = Sampling(spec)
         self.samples = bool(spec.search) and not enumerated(spec)
@@ -48,6 +48,8 @@ class Search:
         # What is certain to be run; the first is dropped when all its replicates and folds are known.
         self._owed: deque[tuple[TrialConfig, Origin]] = deque((config, "explicit") for config in spec.explicit())
         self._owed.extend((config, "grid") for config in points(spec))
+        for trial in beside:
+            self.pass_by(trial)
         for trial in sorted(tried, key=lambda t: t.number):
             self.add(trial)
 
@@ -60,6 +62,10 @@ class Search:
         within = self.sampling.add(trial)
         if first and within and self.samples and len(self._runs) > 1:
             self._owed.append((trial.config, "sampled"))
+
+    def pass_by(self, trial: Tried) -> None:
+        """Know of a trial that is not the search's, so that it is not proposed again."""
+        self._known.setdefault(trial.config.fingerprint, set()).add((trial.replicate, trial.fold))
 
     def more(self) -> bool:
         """Whether the plan has another trial to offer; asks no sampler."""

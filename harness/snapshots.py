@@ -100,15 +100,16 @@ def _running_as_json(running: Running) -> dict[str, Any]:
 
 
 def _as_json(record: EpochRecord) -> dict[str, Any]:
-    arrays = ("outputs", "margins")
+    arrays = ("outputs", "test_outputs", "margins")
     return {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in arrays}
 
 
 def _arrays(records: Sequence[EpochRecord]) -> Tensors:
     found = {}
     for record in records:
-        for kind, array in record.outputs.items():
-            found[f"outputs|{record.epoch}|{kind}"] = torch.from_numpy(array)
+        for field in ("outputs", "test_outputs"):
+            for kind, array in getattr(record, field).items():
+                found[f"{field}|{record.epoch}|{kind}"] = torch.from_numpy(array)
         if record.margins is not None:
             found[f"margins|{record.epoch}|"] = torch.from_numpy(record.margins)
     return found
@@ -118,10 +119,10 @@ def _record(entry: Mapping[str, Any], arrays: Mapping[str, torch.Tensor]) -> Epo
     values = dict(entry)
     values["metrics"] = tuple(MetricValue(*metric) for metric in values["metrics"])
     values["windows"] = tuple(SpeedWindow(*window) for window in values["windows"])
-    outputs = f"outputs|{entry['epoch']}|"
-    values["outputs"] = {
-        name.removeprefix(outputs): tensor.numpy() for name, tensor in arrays.items() if name.startswith(outputs)
-    }
+    for field in ("outputs", "test_outputs"):
+        before = f"{field}|{entry['epoch']}|"
+        kept = {name.removeprefix(before): array.numpy() for name, array in arrays.items() if name.startswith(before)}
+        values[field] = kept
     margins = arrays.get(f"margins|{entry['epoch']}|")
     values["margins"] = None if margins is None else margins.numpy()
     return EpochRecord(**values)

@@ -8,7 +8,7 @@ from pathlib import Path
 import harness.disk as disk
 from harness.board import Board, Observer
 from harness.deadline import Stop
-from harness.errors import AllTrialsFailed, HeldError, SpecError
+from harness.errors import AllTrialsFailed, HeldError, SpecError, UsageError
 from harness.executors.base import Executor
 from harness.jobs import Sharing
 from harness.night import Night, times_its_trials
@@ -64,6 +64,18 @@ def file_of(row: StudyRow) -> StudyFile:
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 
+def confirmable(store: Store, file: StudyFile) -> None:
+    """Refuse a study without a trial that could be chosen.
+
+    Raises:
+        UsageError: with what comes first.
+    """
+    name = file.spec.study
+    row = store.study(name)
+    if row is None or not any(trial.state == "complete" for trial in store.trials(row.id)):
+        raise UsageError(f"study {name!r} has no complete trial to confirm; harness run {name} comes first")
+
+
 def sharing(
     files: Path, spec: StudySpec, *, cache: bool = True, exact: bool = False, budget: int | None = None
 ) -> Sharing:
@@ -87,7 +99,13 @@ def sharing(
 
 
 def run(
-    store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop, sharing: Sharing = ALONE
+    store: Store,
+    file: StudyFile,
+    executor: Executor,
+    observer: Observer,
+    stop: Stop,
+    sharing: Sharing = ALONE,
+    searching: bool = True,
 ) -> Board:
     """Continue a study to its total; the last board tells how it ended.
 
@@ -98,6 +116,7 @@ def run(
         observer: who shows how it goes.
         stop: how an end is asked for.
         sharing: what trials may take from each other's work.
+        searching: false leaves the search as it is and confirms what it has found, whatever the budget.
 
     Raises:
         HeldError: another process runs this study, or a disk is full.
@@ -106,7 +125,7 @@ def run(
         HarnessError: what the preparation found wrong with data, models or settings.
     """
     try:
-        board = _run(store, file, executor, observer, stop, sharing)
+        board = _run(store, file, executor, observer, stop, sharing, searching)
     except Exception as error:
         if disk.is_full(error) and not isinstance(error, HeldError):
             raise disk.full(store.files, str(error).partition("\n")[0]) from error
@@ -117,11 +136,19 @@ def run(
     return board
 
 
-def _run(store: Store, file: StudyFile, executor: Executor, observer: Observer, stop: Stop, sharing: Sharing) -> Board:
+def _run(
+    store: Store,
+    file: StudyFile,
+    executor: Executor,
+    observer: Observer,
+    stop: Stop,
+    sharing: Sharing,
+    searching: bool,
+) -> Board:
     row = known(store, file)
     with store.hold(row.id):  # before the file is looked at: another process may be running it
         row = agree(store, row, file)
-        night = Night(store, row, file, executor, observer, stop, sharing)
+        night = Night(store, row, file, executor, observer, stop, sharing, searching)
         mirror.sync(store, row.id)
         if night.work_left():
             night.through()

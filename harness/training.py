@@ -17,7 +17,7 @@ from harness.batches import Batch, Table
 from harness.configuration import Objective, TrialConfig
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
-from harness.evaluation import measure, predict, without_padding
+from harness.evaluation import Split, measure, predict, without_padding
 from harness.freezing import frozen
 from harness.metrics import direction
 from harness.optimization import schedule, set_learning_rate, warmup_steps
@@ -49,6 +49,8 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
         keep_best(plan, state, plan.encoder.tensors)
         state.records[-1] = replace(record, save_seconds=record.save_seconds + time.perf_counter() - began)
         state.stopped = early_stop(plan.config, state.records)
+        if plan.test is not None and _counts(plan, state):
+            state.records[-1] = _with_test(plan, plan.test, state.records[-1])
         yield state.records[-1]
 
 
@@ -220,6 +222,26 @@ def epoch_record(
         flops=_flops(plan, plan.cut(running.epoch)),
         margins=task.margins(trace, labels),
         outputs=task.outputs(validation, plan.validation.features, plan.validation.examples, config),
+    )
+
+
+def _counts(plan: Plan, state: State) -> bool:
+    """Whether the objective is read at the newest epoch, unless a later one is better."""
+    if plan.selection.at == "last":
+        return finished(plan, state)
+    return state.best is not None and state.best.epoch == state.records[-1].epoch
+
+
+def _with_test(plan: Plan, test: Split, record: EpochRecord) -> EpochRecord:
+    """The record with metrics and outputs of the test rows."""
+    began, task = time.perf_counter(), plan.task
+    logits = predict(plan.encoder, test.at(None), plan.dtype, plan.evaluation_places, task.kept)
+    found = measure(task, test, logits, plan.config, "test", plan.positive, groups=True)
+    return replace(
+        record,
+        metrics=(*record.metrics, *found),
+        test_outputs=task.outputs(logits, test.features, test.examples, plan.config),
+        evaluate_seconds=record.evaluate_seconds + time.perf_counter() - began,
     )
 
 

@@ -31,6 +31,7 @@ class Plan:
         positive: class id of binary F1, precision and recall; None beyond two classes.
         evaluation_places: padded tokens of an evaluation batch at most.
         exact: batches in the plain Trainer's random order, instead of batches of rows of about equal length.
+        test: rows that no choice was made by; None for a trial that must not look at them.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class Plan:
     dtype: str
     evaluation_places: int
     exact: bool = False
+    test: Split | None = None
 
     def order(self, epoch: int) -> IntArray:
         """The order in which an epoch takes the training features, (features,)."""
@@ -154,7 +156,8 @@ def prepare(plan: Plan) -> State:
     encoder.exact = plan.exact
     trained = encoder.trained_names(config.freeze, config.epochs)
     if encoder.input_embeddings in trained and plan.dtype != "fp16":  # a scaler may skip a step and its decay
-        texts = [ids for split in (plan.train, plan.probe, plan.validation) for ids in split.features.input_ids]
+        splits = (plan.train, plan.probe, plan.validation, *([] if plan.test is None else [plan.test]))
+        texts = [ids for split in splits for ids in split.features.input_ids]
         encoder.use_rows(np.unique(np.concatenate(texts)), plan.train.features.pad_id)
     groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
     names = [name for group in groups for name in group["names"]]

@@ -9,10 +9,11 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the large counts of tests/reliability, for hours")
+    parser.addoption("--few", action="store_true", help="a twentieth of the counts, while a test is being written")
 
 
 @pytest.fixture(scope="session")
 def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """How often a fault is tried: the first number in every run, the second with --soak."""
-    soak = bool(request.config.getoption("--soak"))
-    return lambda usual, soaked: soaked if soak else usual
+    soak, few = request.config.getoption("--soak"), request.config.getoption("--few")
+    return lambda usual, soaked: soaked if soak else max(1, usual // 20) if few else usual

@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
     from harness.executors.local import LocalExecutor
-    from harness.grid import total
+    from harness.grid import whole
     from harness.live import LiveObserver, PlainObserver, headline
     from harness.results.store import Store
     from harness.study import run as run_study
@@ -46,15 +46,13 @@ def run(
     budget = bytes_of(cache_budget)
     file = study_of(study, sets, db)
     if workers is not None:
-        workers = min(workers, total(file.spec) or workers)  # one without a trial would only hold threads back
+        workers = min(workers, whole(file.spec) or workers)  # one without a trial would only hold threads back
     stop = stop_on_signals()
     console = terminal()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
     with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
         shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact, budget=budget)
         board = run_study(store, file, executor, observer, stop, shared)
-    if file.spec.confirm is not None:
-        console.print("confirm: is checked but not run yet; the trials above are the search alone", markup=False)
     console.print(headline(board), markup=False, highlight=False)
     console.print(f"report: harness report {board.study}", markup=False, highlight=False)
 
@@ -65,7 +63,7 @@ def status(
     db: Db = DEFAULT_DB,
 ) -> None:
     """What runs, what is done, the best so far, time to finish, failures by reason."""
-    from harness.grid import total
+    from harness.grid import whole
     from harness.results.engine import open_engine
     from harness.results.overview import overviews
     from harness.spec import parse_study
@@ -76,7 +74,9 @@ def status(
     found = overviews(engine, None if study is None else name_of(study))
     if study is not None and not found:
         raise UsageError(f"there is no study {name_of(study)!r} in {db}; harness status lists them")
-    rests = [remaining(each, total(parse_study(each.text, name=f"study {each.study} in {db}").spec)) for each in found]
+    specs = [parse_study(each.text, name=f"study {each.study} in {db}").spec for each in found]
+    totals = [whole(spec, each.confirming) for spec, each in zip(specs, found, strict=True)]
+    rests = [remaining(each, trials) for each, trials in zip(found, totals, strict=True)]
     if as_json:
         typer.echo(json.dumps([each.as_dict() | rest for each, rest in zip(found, rests, strict=True)], indent=2))
         return

@@ -125,6 +125,7 @@ def insert_epoch(connection: sa.Connection, trial_id: int, attempt: int, record:
     if windows:
         connection.execute(sa.insert(window), windows)
     outputs = [("validation", kind, array) for kind, array in record.outputs.items()]
+    outputs += [("test", kind, array) for kind, array in record.test_outputs.items()]
     if record.margins is not None:
         outputs.append(("train", "margins", record.margins))
     for split, kind, array in outputs:

@@ -80,21 +80,27 @@ def loads(engine: sa.Engine, study: str) -> pd.DataFrame:
     return _read(engine, query.order_by(trial.c.number, record.c.epoch))
 
 
-def predictions(engine: sa.Engine, trial_id: int, epoch: int, kind: str = "logits") -> npt.NDArray[np.float32]:
+def predictions(
+    engine: sa.Engine, trial_id: int, epoch: int, kind: str = "logits", split: str | None = None
+) -> npt.NDArray[np.float32]:
     """Outputs of one epoch: logits of the validation rows, shape (examples, labels), unless `kind` names others.
 
     Spans and losses of question answering lie in the order of the validation rows, margins in that of the training
-    features. `trial_id` is the id in the database, as `trial_details` gives it.
+    features. `trial_id` is the id in the database, as `trial_details` gives it; `split` is "test" for the test
+    rows, which only confirming trials read, at the epoch that counts.
 
     Raises:
         UsageError: when none were stored.
     """
     table = prediction.c
-    query = sa.select(prediction).where(table.trial_id == trial_id, table.epoch == epoch, table.kind == kind)
+    split = split or ("train" if kind == "margins" else "validation")
+    where = (table.trial_id == trial_id, table.epoch == epoch, table.kind == kind, table.split == split)
+    query = sa.select(prediction).where(*where)
     with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
         row = connection.execute(query).mappings().first()
     if row is None:
-        raise UsageError(f"no predictions are stored of trial id {trial_id}, epoch {epoch}, kind {kind!r}")
+        what = f"trial id {trial_id}, epoch {epoch}, split {split!r}, kind {kind!r}"
+        raise UsageError(f"no predictions are stored of {what}")
     return unpack(dict(row))
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from harness.configuration import Objective
 from harness.ranking import Plan, Run, plan_of, standing
+from harness.results.choices import choices
 from harness.results.holders import living_holders
 from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 
@@ -25,6 +26,7 @@ class Overview:
         best: the best configuration by the rule of `ranking`: its number, its mean objective, of how many trials and
             in words, and of its best trial number, epoch and verdict; None without a complete trial.
         holder: process and machine that runs the study now; None when no one does.
+        confirming: trials that the newest choice of `confirm:` asked for; None before there is one.
         seconds: wall clock of all invocations.
         mean_trial_seconds: of complete trials; None without one.
     """
@@ -41,6 +43,7 @@ class Overview:
     seconds: float
     mean_trial_seconds: float | None
     incidents: Mapping[str, int]
+    confirming: int | None
     text: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
         seconds=float(spent or 0.0),
         mean_trial_seconds=None if mean is None else float(mean),
         incidents=_incidents(connection, row["id"]),
+        confirming=next((choice.trials for choice in reversed(choices(connection, row["id"]))), None),
         text=row["text"],
     )
 

@@ -290,7 +290,7 @@ prediction = _table(
     "harness_prediction",
     "Outputs of every evaluation, in the order of harness_example: zlib-compressed little-endian float32.",
     *_in_epoch(),
-    _column("split", Words, "validation for outputs, train for margins", primary_key=True),
+    _column("split", Words, "validation or test for outputs, train for margins", primary_key=True),
     _column(
         "kind",
         Words,
