@@ -36,6 +36,10 @@ def run(
     db: Db = DEFAULT_DB,
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
+    budget = bytes_of(cache_budget)
+    file = study_of(study, sets, db)
+
+    # A mistake in the file is told before seconds go into what a night needs.
     from harness.executors.local import LocalExecutor
     from harness.grid import whole
     from harness.live import LiveObserver, PlainObserver, headline
@@ -43,8 +47,6 @@ def run(
     from harness.study import run as run_study
     from harness.study import sharing
 
-    budget = bytes_of(cache_budget)
-    file = study_of(study, sets, db)
     if workers is not None:
         workers = min(workers, whole(file.spec) or workers)  # one without a trial would only hold threads back
     stop = stop_on_signals()
@@ -64,7 +66,7 @@ def status(
 ) -> None:
     """What runs, what is done, the best so far, time to finish, failures by reason."""
     from harness.grid import whole
-    from harness.results.engine import open_engine
+    from harness.results.engine import open_engine, public
     from harness.results.overview import overviews
     from harness.spec import parse_study
     from harness.terminal import remaining
@@ -73,8 +75,8 @@ def status(
     engine = open_engine(db, read_only=True)
     found = overviews(engine, None if study is None else name_of(study))
     if study is not None and not found:
-        raise UsageError(f"there is no study {name_of(study)!r} in {db}; harness status lists them")
-    specs = [parse_study(each.text, name=f"study {each.study} in {db}").spec for each in found]
+        raise UsageError(f"there is no study {name_of(study)!r} in {public(db)}; harness status lists them")
+    specs = [parse_study(each.text, name=f"study {each.study} in {public(db)}").spec for each in found]
     totals = [whole(spec, each.confirming) for spec, each in zip(specs, found, strict=True)]
     rests = [remaining(each, trials) for each, trials in zip(found, totals, strict=True)]
     if as_json:

@@ -87,6 +87,8 @@ def _key(part: str | int) -> str:
 
 def _sentence(fault: Any, place: Callable[[Path], str], known: Callable[[Path], Sequence[str]]) -> str:
     path = key_path(fault["loc"])
+    if fault["type"] == "extra_forbidden":  # the last part is a key, whatever it begins with
+        path = (*key_path(fault["loc"][:-1]), fault["loc"][-1])
     return f"{place(path)}: {dotted(path)} {_words(fault, path, known)}"
 
 
