@@ -90,7 +90,9 @@ class _Window(NamedTuple):
 
     def value(self, logits: torch.Tensor) -> torch.Tensor:
         """The explained number of each row, (batch,), from logits (batch, ...)."""
-        return logits[(slice(None), *self.target.place)]
+        for place in self.target.place:
+            logits = logits[:, place]
+        return logits
 
     def run(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The explained number of each row, (batch,), from word embeddings (batch, sequence, width)."""

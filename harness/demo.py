@@ -73,7 +73,8 @@ def build(gradio: Any, chosen: Chosen, predictor: Predictor) -> Any:
     """The page: texts in, the answer, and, where captum is installed, the words that mattered."""
     options = ["--question", "--context"] if chosen.asks else ["--text"]
     options += ["--pair"] if chosen.data.text_pair is not None and not chosen.asks else []
-    title = f"{chosen.study}: {chosen.model.config.model}, trial {chosen.trial.number}"
+    model = chosen.model.config.model.rpartition("/")[2]  # of a folder its name alone
+    title = f"{chosen.study}: {model}, trial {chosen.trial.number}"
     with gradio.Blocks(analytics_enabled=False, title=title) as page:
         gradio.HTML(f"<h2>{escape(title)}</h2>", js_on_load=None)
         boxes = [
@@ -126,7 +127,7 @@ class _Asked:
             found: Explanations = self._predictor.ask(job)
         except HarnessError as error:
             return error_html(str(error))
-        return words_html(found.examples[0].attributions[0])
+        return words_html(found.examples[0].attributions, self._chosen.asks)
 
     def _inputs(self, texts: tuple[str, ...]) -> Inputs:
         for option, text in zip(self._options, texts, strict=True):

@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from html import escape
 
 from harness.answers import Answer, LabelAnswer, SpanAnswer
-from harness.explanations import SPECIAL, Attribution, Token
+from harness.explanations import Attribution
+from harness.report.shaded_words import lines, merged
+from harness.report.shades import LEGEND, Mark, rules
 
-STYLE = """
-.answer {font-size: 1.3em; font-weight: 600}
-.context {white-space: pre-wrap; line-height: 1.6; overflow-wrap: anywhere}
-.context mark {background: #fde68a; color: #111; border-radius: 3px; padding: 1px 2px}
-.bar {background: #2563eb; height: 0.7em; border-radius: 2px; min-width: 1px}
-.ranked {border-collapse: collapse; margin-top: 0.7em}
-.ranked td, .ranked th {padding: 2px 14px 2px 0; text-align: left; vertical-align: middle}
-.note {opacity: 0.75}
-.error {border-left: 4px solid #dc2626; padding: 4px 12px; white-space: pre-wrap}
-.words {line-height: 2; white-space: pre-wrap; overflow-wrap: anywhere}
-.words span {color: #111; border-radius: 3px; padding: 1px 0}
+STYLE = f"""
+.answer {{font-size: 1.3em; font-weight: 600}}
+.context {{white-space: pre-wrap; line-height: 1.6; overflow-wrap: anywhere}}
+.context mark {{background: #fde68a; color: #111; border-radius: 3px; padding: 1px 2px}}
+.bar {{background: #2563eb; height: 0.7em; border-radius: 2px; min-width: 1px}}
+.prose table.ranked {{border-collapse: collapse; margin-top: 0.7em; width: auto}}
+.prose table.ranked td, .prose table.ranked th {{padding: 3px 18px 3px 0; text-align: left; border: 0}}
+.note {{opacity: 0.75}}
+.label {{font-size: 0.85em; margin: 0.8em 0 0}}
+.error {{border-left: 4px solid #dc2626; padding: 4px 12px; white-space: pre-wrap}}
+.words {{line-height: 1.9; margin: 0; overflow-wrap: anywhere}}
+{rules()}
 """
-FOR, AGAINST = "37, 99, 235", "220, 38, 38"  # red, green, blue of words for and against the answer
 
 
 def answer_html(answer: Answer, context: str, max_length: int) -> str:
@@ -92,23 +94,33 @@ def _percent(probability: float) -> str:
 # --- which words mattered -------------------------------------------------------------------------------
 
 
-def words_html(found: Attribution) -> str:
-    """The tokens in colours as strong as what they did for the answer, in two shades for and against."""
-    strongest = max((abs(score) for score in found.scores), default=0.0) or 1.0
-    parts: dict[int, list[str]] = {}
-    for token, score in zip(found.tokens, found.scores, strict=True):
-        if token.part != SPECIAL:
-            parts.setdefault(token.part, []).append(_word(token, score, strongest))
-    texts = "".join(f'<p class="words" dir="auto">{"".join(words)}</p>' for _, words in sorted(parts.items()))
-    target = "" if found.target == "span" else f" ({escape(found.target)})"
+def words_html(found: Sequence[Attribution], asks: bool) -> str:
+    """The words shaded as in a report.
+
+    Args:
+        found: explanations of one answer.
+        asks: whether it answers a question.
+    """
+    explained = [(each.target, each.tokens, each.scores) for each in found]
+    parts = "".join(_lines(name, found[place], asks) for name, place in merged(explained))
+    method, answer = escape(found[0].method.replace("-", " ")), escape(found[0].answer) or "no answer"
     return (
-        f'<div role="status">{texts}<p class="note">{escape(found.method.replace("-", " "))} for the answer '
-        f"{escape(found.answer) or '(no answer)'}{target}: blue speaks for it, red against it, the stronger the more."
-        "</p></div>"
+        f'<div role="status"><p class="note">{method} for the answer <b dir="auto">{answer}</b>. {escape(LEGEND)}</p>'
+        f"{parts}</div>"
     )
 
 
-def _word(token: Token, score: float, strongest: float) -> str:
-    colour = FOR if score >= 0 else AGAINST
-    shade = f"rgba({colour}, {0.75 * abs(score) / strongest:.3f})"
-    return f'<span style="background: {shade}" title="{score:+.4f}">{escape(token.text)}</span>'
+def _lines(explained: str, found: Attribution, asks: bool) -> str:
+    names = {0: explained, 1: f"{explained}: second text"}
+    if asks:
+        names = {0: f"{explained} of the answer: question", 1: f"{explained} of the answer: context"}
+    return "".join(
+        f'<p class="note label">{escape(name)}</p><p class="words" dir="auto">{"".join(map(_word, marks))}</p>'
+        for name, marks in lines(found.tokens, found.scores, names)
+    )
+
+
+def _word(mark: Mark) -> str:
+    if not mark.strength:
+        return escape(mark.text)
+    return f'<span class="{mark.shade}" title="{escape(mark.hint)}">{escape(mark.text)}</span>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +36,15 @@ class Explaining(NamedTuple):
 
 
 def explain_examples(
-    db: str, chosen: Chosen, positions: Sequence[int], method: str, logs: Path, stop: Stop
+    db: str,
+    chosen: Chosen,
+    positions: Sequence[int],
+    method: str,
+    logs: Path,
+    stop: Stop,
+    told: Callable[[int, int], None],
 ) -> Explaining:
-    """Explain answers to examples of the record and store what was found; what is stored already stays.
+    """Explain answers to examples of the record and store each as it is found; what is stored already stays.
 
     Args:
         db: the database.
@@ -46,7 +52,8 @@ def explain_examples(
         positions: places within the trial's validation rows; of none the surest answers are taken, wrong and right.
         method: one of `explanations.METHODS`.
         logs: folder for what the worker prints.
-        stop: an end that is asked for ends the worker.
+        stop: an end that is asked for ends the worker; what is stored by then stays.
+        told: called with how many examples are done, and of how many.
 
     Raises:
         UsageError: for examples that are not there, or texts that may not be stored.
@@ -63,16 +70,23 @@ def explain_examples(
         stored = frames.attributions(store.engine, chosen.study)
         of_model = stored[(stored["trial"] == chosen.trial.number) & (stored["method"] == method)]
         known = [place for place in wanted if place in set(of_model["position"].tolist())]
-        new = tuple(place for place in wanted if place not in known)
-        if not new:
-            return Explaining((), tuple(known), 0)
-        found = _ask(ExplainJob(chosen.model, rows=_rows(store, study, chosen, new), method=method), logs, stop)
-        return Explaining(found, tuple(known), store.record_attributions(chosen.trial.id, found))
+        new = [place for place in wanted if place not in known]
+        found: list[Explained] = []
+        rows = 0
+        with LocalExecutor(logs, 1) as executor:
+            for done, place in enumerate(new):
+                told(done, len(new))
+                job = ExplainJob(chosen.model, rows=_rows(store, study, chosen, place), method=method)
+                explained = _ask(executor, job, stop)
+                rows += store.record_attributions(chosen.trial.id, explained)
+                found += explained
+        return Explaining(tuple(found), tuple(known), rows)
 
 
 def explain_inputs(model: KeptModel, inputs: Inputs, method: str, logs: Path, stop: Stop) -> tuple[Explained, ...]:
     """Explain answers to texts of one's own; nothing is stored."""
-    return _ask(ExplainJob(model, inputs.texts, inputs.pairs, method=method), logs, stop)
+    with LocalExecutor(logs, 1) as executor:
+        return _ask(executor, ExplainJob(model, inputs.texts, inputs.pairs, method=method), stop)
 
 
 def surest(study: StudyFrames, chosen: Chosen) -> list[int]:
@@ -106,17 +120,16 @@ def _checked(study: StudyFrames, chosen: Chosen, positions: Sequence[int]) -> li
     return list(dict.fromkeys(positions))
 
 
-def _rows(store: Store, study: StudyFrames, chosen: Chosen, positions: tuple[int, ...]) -> RecordedRows:
+def _rows(store: Store, study: StudyFrames, chosen: Chosen, position: int) -> RecordedRows:
     row = chosen.trial
     fingerprint = store.data_fingerprint(row.study_id)
     assert fingerprint is not None  # noqa: S101 - a trial with weights was prepared
     seed, commit = study.spec["seed"], store.data_revision(row.study_id)
     data = dict(study.spec["data"]) | ({} if commit is None else {"revision": commit})
-    return RecordedRows(data, int(seed[0] if isinstance(seed, Sequence) else seed), row.fold, fingerprint, positions)
+    return RecordedRows(data, int(seed[0] if isinstance(seed, Sequence) else seed), row.fold, fingerprint, (position,))
 
 
-def _ask(job: ExplainJob, logs: Path, stop: Stop) -> tuple[Explained, ...]:
-    with LocalExecutor(logs, 1) as executor:
-        found = ask_worker(executor, job, stop)
+def _ask(executor: LocalExecutor, job: ExplainJob, stop: Stop) -> tuple[Explained, ...]:
+    found = ask_worker(executor, job, stop)
     assert isinstance(found, Explanations)  # noqa: S101
     return found.examples

@@ -20,6 +20,7 @@ def doctor(study: Study = None, as_json: Json = False, db: Db = DEFAULT_DB) -> N
     from harness.doctor import examine, study_in
     from harness.errors import UsageError
     from harness.findings import exit_code
+    from harness.results.engine import public
     from harness.spec import read_study
     from harness.terminal import examination
 
@@ -31,7 +32,7 @@ def doctor(study: Study = None, as_json: Json = False, db: Db = DEFAULT_DB) -> N
         file = study_in(db, study)
     found = list(examine(db, file))
     if study is not None and file is None and not exit_code(found):
-        raise UsageError(f"{study!r} is neither a study file nor a study in {db}")
+        raise UsageError(f"{study!r} is neither a study file nor a study in {public(db)}")
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in found], indent=2))
     else:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.commands.options import DEFAULT_DB, Db, name_of, stop_on_signals, terminal
+from harness.commands.progress import progress
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.explanations import Attribution, Explained
 
-WORDS = 8
+WORDS, ANSWER = 6, 40  # words of a text, and characters of an answer, that a line tells
 
 
 def explain(
@@ -51,7 +52,8 @@ def explain(
     if typed:
         _print(explain_inputs(chosen.model, typed_inputs(chosen, typed), method, logs, stop), numbered=False)
         return
-    found = explain_examples(db, chosen, example or [], method, logs, stop)
+    with progress("examples") as told:
+        found = explain_examples(db, chosen, example or [], method, logs, stop, told)
     _print(found.explained, numbered=True)
     if found.known:
         typer.echo(f"explained before and left as they are: example {', '.join(map(str, found.known))}")
@@ -80,10 +82,11 @@ def _print(explained: tuple[Explained, ...], numbered: bool) -> None:
 
 def _line(found: Attribution) -> tuple[str, str, str, str]:
     from harness.analysis.attributions import strongest, words
+    from harness.report.excerpts import excerpt
 
     most = strongest(words(found.tokens, found.scores), WORDS)
-    told = ", ".join(f"{word.text.strip()} {word.score:+.2f}" for word in most)
+    told = ", ".join(f"{excerpt(word.text, ANSWER)} {word.score:+.2f}" for word in most)
     value = f"{found.target} {found.value:.2f}"
     if found.baseline_value is not None:
         value += f", baseline {found.baseline_value:.2f}"
-    return found.answer or "no answer", f"{found.probability:.3f}", value, told
+    return excerpt(found.answer or "no answer", ANSWER), f"{found.probability:.3f}", value, told

@@ -14,6 +14,7 @@ from harness.commands.options import (
     Out,
     StudyArgument,
     fail_if_any,
+    folder_in,
     name_of,
     trial_of,
 )
@@ -32,9 +33,10 @@ def report(
     from harness.report.build import build
 
     name = name_of(study)
-    built = build(db, name, out / name, texts=not no_text)
+    folder = folder_in(out, name)
+    built = build(db, name, folder, texts=not no_text)
     for kind in ("report.html", "report.ipynb"):
-        typer.echo(str(out / name / kind))
+        typer.echo(str(folder / kind))
     fail_if_any(built.failures)
 
 
@@ -49,7 +51,7 @@ def compare(
     chosen = [trial_of(trial) for trial in trials]
     if len(chosen) < 2:
         raise UsageError(f"compare takes two or more trials, got {len(chosen)}")
-    folder = out / "compare" / "-".join(f"{name}.{number}" for name, number in chosen)[:120]
+    folder = folder_in(out / "compare", "-".join(f"{name}.{number}" for name, number in chosen)[:120])
     compared = compare_trials(db, chosen, folder)
     typer.echo(compared.text)
     typer.echo(str(folder / "report.html"))
@@ -78,5 +80,6 @@ def export(
         words = "" if of_best else "; the best configuration kept no weights, a larger `keep` would have"
         typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}{words}")
         return
-    for path in export_frames(open_engine(db, read_only=True), name, file_format, out / name):
+    folder = folder_in(out, name)
+    for path in export_frames(open_engine(db, read_only=True), name, file_format, folder):
         typer.echo(str(path))

@@ -41,11 +41,12 @@ StudyArgument = Annotated[
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 DEFAULT_DB = "results.db"
 REPORTS = Path("reports")
+LONGEST_NAME = 200  # characters; systems end at 255 bytes
 
 
 def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
     """A study file from disk, or from the database by the study's name."""
-    from harness.results.engine import open_engine
+    from harness.results.engine import open_engine, public
     from harness.results.overview import overviews
     from harness.spec import parse_study, read_study
 
@@ -53,8 +54,8 @@ def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
         return read_study(Path(study), sets or [])
     found = overviews(open_engine(db, read_only=True), study) if exists(db) else []
     if not found:
-        raise UsageError(f"{study!r} is neither a study file nor a study in {db}")
-    return parse_study(found[0].text, sets or [], name=f"study {study} in {db}")
+        raise UsageError(f"{study!r} is neither a study file nor a study in {public(db)}")
+    return parse_study(found[0].text, sets or [], name=f"study {study} in {public(db)}")
 
 
 def exists(db: str) -> bool:
@@ -79,6 +80,13 @@ def name_of(study: str) -> str:
     if Path(study).suffix in (".yaml", ".yml"):
         return read_study(Path(study)).spec.study
     return study
+
+
+def folder_in(out: Path, name: str) -> Path:
+    """Where the files of a study go: a folder of its own below `out`, whatever a database of others calls it."""
+    if name != Path(name).name or name in ("", ".", "..") or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise UsageError(f"{name[:LONGEST_NAME]!r} can be no name of a folder, so nothing is written for it")
+    return out / name
 
 
 def trial_of(text: str) -> tuple[str, int]:

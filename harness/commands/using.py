@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.commands.options import DEFAULT_DB, Db, Json, StudyArgument, name_of, stop_on_signals, terminal
+from harness.commands.progress import progress
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from harness.predictor import Chosen, Predictor
 
 SHOWN_IDS = 5
-TOLD_SECONDS = 5.0  # between two lines of progress
 TrialNumber = Annotated[
     int | None, typer.Option("--trial", min=0, help="the trial whose kept model answers; by default the best kept one")
 ]
@@ -147,7 +145,7 @@ def _check_modes(input_file: Path | None, files: list[str], typed: list[str], as
 def _answer_file(predictor: Predictor, chosen: Chosen, path: Path, targets: Targets) -> None:
     from harness.prediction_files import answer_file
 
-    with _progress() as told:
+    with progress("rows") as told:
         done = answer_file(predictor, chosen, path, targets, told)
     _tell_cut(
         chosen, done.cut and f"{done.cut:,} of {done.rows:,} were not read whole; cut_tokens says how much is lost"
@@ -181,34 +179,6 @@ def _print_answer(answer: Answer) -> None:
         columns = ("answer", "probability", "characters")
         rows = [(span.answer or "(no answer)", f"{span.probability:.4f}", span.place) for span in answer.ranked]
     terminal().print(table_of("", columns, rows))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Rows done and time to finish: a bar on a terminal, else a line every few seconds; both on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from harness.terminal import duration
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("")
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    began = last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done and now - last >= TOLD_SECONDS:
-            last = now
-            left = (now - began) / done * (total - done)
-            typer.echo(f"{done:,} of {total:,} rows, {duration(left)} to finish", err=True)
-
-    yield tell
 
 
 def demo(

@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report import shades
 from harness.report.pieces import Piece
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ def _environment() -> Environment:
 
 def render(title: str, subtitle: str, pieces: Sequence[Piece]) -> str:
     """The whole page as text."""
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    style = f"{(_TEMPLATES / 'style.css').read_text(encoding='utf-8')}\n{shades.rules()}\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
         _environment()

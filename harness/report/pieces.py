@@ -79,7 +79,8 @@ class Piece:
     def empty(self) -> bool:
         """The section has nothing to do with this study: neither content nor failure. Reports leave it out."""
         said = self.content
-        return not (self.failure or said.findings or said.facts or said.drawings or said.tables or said.notes)
+        shown = said.drawings or said.shadings or said.tables
+        return not (self.failure or said.findings or said.facts or shown or said.notes)
 
 
 def piece(name: str, title: str, content: Content) -> Piece:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from harness.report.pieces import Piece
+from harness.report.shades import Marked
 from harness.report.tables import Shown
 
 
@@ -14,8 +15,19 @@ def text(piece: Piece) -> str:
         return f"This section could not be made. {visible(piece.failure)}"
     parts = [f"- {visible(sentence)}" for sentence in piece.content.findings]
     parts += [f"{visible(label)}: {visible(value)}" for label, value in piece.content.facts]
+    for shading in piece.content.shadings:
+        parts += [f"\n{visible(shading.caption)}", *(_marked(each) for each in shading.texts)]
     parts += [f"\n{visible(table.caption)}\n\n{table_text(shown)}" for table, shown in piece.tables]
     return "\n".join([*parts, *(visible(note) for note in piece.content.notes)])
+
+
+def _marked(marked: Marked) -> str:
+    """A text with the strength of a word's shade behind it."""
+    lines = [
+        f"{visible(label)}: {visible(''.join(f'{m.text} ({m.strength:+d})' if m.strength else m.text for m in marks))}"
+        for label, marks in marked.lines
+    ]
+    return "\n  ".join([f"\n{visible(marked.title)}", *lines])
 
 
 def table_text(shown: Shown) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harness.report.shades import Marked
 from harness.report.study_frames import StudyFrames
 
 
@@ -48,6 +49,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Shading:
+    """Texts of a section whose words are shaded.
+
+    Attributes:
+        name: of the element, as a drawing's.
+        texts: with their words; nothing of them is taken for markup.
+        caption: what is shown, for which trials, with what caveat.
+    """
+
+    name: str
+    texts: Sequence[Marked]
+    caption: str
+
+
+@dataclass(frozen=True)
 class Content:
     """What a section says: findings first, then what they rest on; with nothing to say the section is left out.
 
@@ -62,6 +78,7 @@ class Content:
     drawings: Sequence[Drawing] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
+    shadings: Sequence[Shading] = ()
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,11 @@ class StudyFrames:
         return frames.adaptations(self.engine, self.name)
 
     @cached_property
+    def attributions(self) -> pd.DataFrame:
+        """What each token did for answers that were explained."""
+        return frames.attributions(self.engine, self.name)
+
+    @cached_property
     def sessions(self) -> pd.DataFrame:
         """Invocations of `harness run`."""
         return frames.sessions(self.engine, self.name)
