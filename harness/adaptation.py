@@ -22,7 +22,7 @@ import harness.checkpoints as checkpoints
 import harness.devices as devices
 import harness.kept_models as kept_models
 from harness.cache import Cache
-from harness.configuration import Objective, canonical_json, fingerprint
+from harness.configuration import canonical_json, fingerprint
 from harness.errors import DataError
 from harness.evaluation import measure, predict
 from harness.hub import WANTED
@@ -37,7 +37,6 @@ from harness.warm import Warm
 
 VERSION = 1  # of what a kept model means
 FACTS = "adaptation.json"
-TASK = "masked-language-modeling"
 TURN_SECONDS = 0.2
 MOST_HALVINGS = 12
 
@@ -69,7 +68,7 @@ def adapt(job: AdaptJob, warm: Warm, control: Control) -> Iterator[Event]:
 
 
 def _work_out(job: AdaptJob, warm: Warm, control: Control, final: Path, began: float) -> Iterator[Event]:
-    trial = trial_job(job, final.with_name(f"{final.name}-training"))
+    trial = job.as_trial(str(final.with_name(f"{final.name}-training")))
     before, texts, held_out, fresh = _before(trial, warm)
     spent = time.perf_counter() - began
     records: list[EpochRecord] = []
@@ -107,28 +106,10 @@ def _work_out(job: AdaptJob, warm: Warm, control: Control, final: Path, began: f
     yield adapted
 
 
-def trial_job(job: AdaptJob, folder: Path) -> TrialJob:
-    """The trial of masked language modelling that an adaptation is."""
-    return TrialJob(
-        trial=0,
-        task=TASK,
-        reader=job.task,
-        data=job.data,
-        data_seed=job.seed,
-        config=job.config,
-        seed=job.seed,
-        fold=None,
-        objective=Objective(),
-        folder=str(folder),
-        keep=True,
-        revision=job.revision,
-    )
-
-
 def key_of(job: AdaptJob, warm: Warm) -> str:
     """Name of the kept model: equal for the same files, rows, settings and seed, whatever they are called."""
-    trial = trial_job(job, Path())
-    splits = warm.splits(trial, tasks.load(TASK))
+    trial = job.as_trial("")
+    splits = warm.splits(trial, tasks.load(trial.task))
     config = {name: value for name, value in job.config.as_dict().items() if name != "model"}
     return fingerprint(
         {
@@ -152,7 +133,10 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def _before(trial: TrialJob, warm: Warm) -> tuple[float | None, int, int, bool]:
-    """Perplexity of held-out texts before anything is trained, both numbers of texts, and whether the head is fresh."""
+    """Perplexity of held-out texts before anything is trained, both numbers of texts, and whether the head is fresh.
+
+    Where every validation text is a training text, none is held out, and the perplexity is of those that were learnt.
+    """
     loaded = load(trial, warm, {"load": 0.0, "tokenise": 0.0})
     for halvings in range(MOST_HALVINGS):
         plan = make_plan(trial, loaded, trial.config, halvings, Shared())
@@ -164,8 +148,9 @@ def _before(trial: TrialJob, warm: Warm) -> tuple[float | None, int, int, bool]:
             if not devices.is_out_of_memory(error) or halvings == MOST_HALVINGS - 1:
                 raise
     values = {m.name: m.value for m in measure(plan.task, plan.validation, kept, trial.config, "validation", None)}
-    fresh = bool(plan.encoder.fresh)
-    return values.get("perplexity"), len(loaded.train.examples), len(loaded.validation.examples), fresh
+    known = set(loaded.train.examples.texts)
+    held_out = sum(text not in known for text in loaded.validation.examples.texts)
+    return values.get("perplexity"), len(known), held_out, bool(plan.encoder.fresh)
 
 
 def _finite(value: float) -> float | None:
@@ -178,7 +163,7 @@ def _keep(job: AdaptJob, warm: Warm, training: Path, final: Path, facts: Mapping
     Parameters that the file of the original model lacks are left out here too: a trial begins with a head of its seed.
     """
     task = tasks.load(job.task)
-    trial = trial_job(job, training)
+    trial = job.as_trial(str(training))
     path = warm.located(trial).path
     labels = len(warm.splits(replace(trial, reader=""), task).label_names)
     model: Any = task.model(path, labels, dropout=None)

@@ -130,12 +130,11 @@ class _Conversation:
         return event if isinstance(event, Adapted | TrialOutcome | JobFailed) else None
 
     def _ended(self, last: Any) -> Adapted | TrialOutcome:
-        if isinstance(last, JobFailed):
-            raise error_of(last)
-        if self.night.stop.asked and not isinstance(last, Adapted):
+        outcome = _outcome_of(last) if isinstance(last, JobFailed) else last
+        assert isinstance(outcome, Adapted | TrialOutcome)
+        if self.night.stop.asked and not isinstance(outcome, Adapted):
             raise self._interrupted()
-        assert isinstance(last, Adapted | TrialOutcome)
-        return last
+        return outcome
 
     def _died(self, death: WorkerDied) -> TrialOutcome | None:
         """How a death ends the adaptation; None where another worker goes on."""
@@ -152,10 +151,18 @@ class _Conversation:
         return Interrupted(words, self.night.stop.exit_code)
 
 
+def _outcome_of(failure: JobFailed) -> TrialOutcome:
+    """What a failure outside of the training means: a full disk ends the night, all else fails those who ask for it."""
+    if disk.is_full(error_of(failure)):
+        return TrialOutcome("waiting", "disk", failure.message)
+    return TrialOutcome("failed", "data" if failure.error else "crashed", failure.message, failure.traceback)
+
+
 def words(adapted: Adapted) -> str:
     """What an adaptation came to, in one line."""
     sides = [
         f"{side:.4g}" if side is not None else "–" for side in (adapted.perplexity_before, adapted.perplexity_after)
     ]
     took = "made before" if adapted.reused else f"in {timedelta(seconds=round(adapted.spent_seconds))}"
-    return f"perplexity {sides[0]} -> {sides[1]} on {adapted.held_out_texts} held-out texts, {took}"
+    on = f"{adapted.held_out_texts} held-out texts" if adapted.held_out_texts else "texts that are all trained on"
+    return f"perplexity {sides[0]} -> {sides[1]} on {on}, {took}"

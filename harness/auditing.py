@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import transformers
 
 import harness.data as rows
 from harness.architectures import max_positions
 from harness.configuration import TrialConfig
 from harness.hub import locate
-from harness.jobs import AuditCounts, AuditJob, TokenLengths, Truncation, Windows
-from harness.preparation import check_tokenizer, read_config, summarise
+from harness.jobs import AuditCounts, AuditJob, TextsAlone, TokenLengths, Truncation, Windows
+from harness.preparation import check_tokenizer, read_config, read_tokenizer, summarise
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 from harness.tasks.base import IntArray, Task
+from harness.unlabelled import distinct
 
 # More tokens than any text has: the encoding then cuts nothing off.
 UNCUT = 10_000_000
@@ -69,12 +69,13 @@ def audit(job: AuditJob) -> AuditCounts:
         rule=RULE,
         warnings=splits.warnings,
         windows=tuple(windows),
+        texts=count_texts(splits) if job.adapts else None,
     )
 
 
 def count_tokens(name: str, path: str, config: object, splits: rows.Splits, task: Task) -> dict[str, IntArray]:
     """Split -> tokens of each example, shape (examples,), special tokens included."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = read_tokenizer(name, path)
     check_tokenizer(name, tokenizer, config)
     return {
         split: task.encode(part, tokenizer, TrialConfig(max_length=UNCUT)).lengths
@@ -84,7 +85,7 @@ def count_tokens(name: str, path: str, config: object, splits: rows.Splits, task
 
 def count_windows(name: str, path: str, job: AuditJob, splits: rows.Splits, task: Task) -> Iterator[Windows]:
     """What every max_length and stride of a study makes of each split; nothing for a task without windows."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = read_tokenizer(name, path)
     configs = (TrialConfig(max_length=n, stride=asked) for n in job.max_lengths for asked in job.strides)
     strides = {(config.max_length, task.stride(config)): config for config in configs}
     for (length, stride), config in strides.items():
@@ -94,6 +95,12 @@ def count_windows(name: str, path: str, job: AuditJob, splits: rows.Splits, task
             found = task.encode(part, tokenizer, config)
             lost, cut = task.lost(found, part), found.truncated_examples
             yield Windows(name, split, length, stride, len(part), len(found), lost, cut)
+
+
+def count_texts(splits: rows.Splits) -> TextsAlone:
+    """Texts that an encoder would be pretrained further on, and those that its perplexity would be of."""
+    train = set(distinct(splits.train))
+    return TextsAlone(len(train), len(set(distinct(splits.validation)) - train))
 
 
 def describe(model: str, split: str, tokens: IntArray, max_lengths: tuple[int, ...]) -> TokenLengths:

@@ -25,6 +25,7 @@ def audit_study(file: StudyFile, logs: Path, stop: Stop) -> AuditCounts:
         models=spec.models(),
         max_lengths=spec.max_lengths(),
         strides=spec.strides(),
+        adapts=bool(spec.adaptations()),
     )
     with LocalExecutor(logs, 1) as executor:
         counts = ask_worker(executor, job, stop)

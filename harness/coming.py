@@ -23,6 +23,7 @@ DRAWN = 200  # of a sampler's trials are looked at one by one
 # All that a trial's cost depends on. Dropout, too, but only in that a model is loaded anew for another one.
 COSTLY = (
     "model",
+    "adapt",  # other weights have other states of frozen prefixes
     "epochs",
     "batch_size",
     "max_length",

@@ -46,6 +46,7 @@ class AuditJob:
     models: Sequence[str]
     max_lengths: Sequence[int]
     strides: Sequence[int | None] = (None,)
+    adapts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,23 @@ class AdaptJob:
     config: TrialConfig
     folder: str
     revision: str | None = None
+
+    def as_trial(self, folder: str) -> TrialJob:
+        """The trial of masked language modelling that it is, in a folder of its own."""
+        return TrialJob(
+            trial=0,
+            task="masked-language-modeling",
+            reader=self.task,
+            data=self.data,
+            data_seed=self.seed,
+            config=self.config,
+            seed=self.seed,
+            fold=None,
+            objective=Objective(),
+            folder=folder,
+            keep=True,
+            revision=self.revision,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +210,8 @@ class Adapted:
 
     Attributes:
         key: name of the kept model's folder.
-        texts, held_out_texts: how many were trained on, and how many perplexity is of.
+        texts: how many were trained on.
+        held_out_texts: how many the perplexity is of; 0 where it is of training texts, as there are no others.
         epochs, best_epoch, steps: trained, kept, and steps until the kept one.
         perplexity_before, perplexity_after: of the held-out texts; None where it is no finite number.
         fresh_head: the model came without a head for hidden words, so that its perplexity before says nothing of it.
@@ -261,6 +280,13 @@ class Windows(NamedTuple):
     cut: int
 
 
+class TextsAlone(NamedTuple):
+    """What `adapt` reads: different training texts, and different validation texts that are not among them."""
+
+    train: int
+    held_out: int
+
+
 @dataclass(frozen=True, slots=True)
 class AuditCounts:
     """What `AuditJob` counted. Nothing in it is a text.
@@ -274,6 +300,7 @@ class AuditCounts:
         recommended: model -> max_length by `rule`.
         windows: for every model, max_length, stride and split of a task that reads windows.
         rule: the rule in words.
+        texts: for a study that adapts its encoders; else None.
     """
 
     fingerprint: str
@@ -288,6 +315,7 @@ class AuditCounts:
     rule: str
     warnings: tuple[str, ...]
     windows: tuple[Windows, ...] = ()
+    texts: TextsAlone | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from harness.coming import COSTLY, Ahead, Begun, Coming, ahead
 from harness.configuration import TrialConfig
 from harness.deadline import Deadline, Stop
 from harness.executors.base import Executor
-from harness.jobs import Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialCost, TrialJob
+from harness.jobs import AdaptJob, ModelCost, Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialCost, TrialJob
 from harness.night import selection, times_its_trials
 from harness.schedule import CHECKPOINT_PARTS, CHECKPOINT_SECONDS, Bill, Placed, place
 from harness.spec import StudyFile, StudySpec
@@ -70,6 +70,7 @@ class StudyPlan:
         seconds: to the end of all trials; of the drawn ones where there is no end.
         unshared_seconds: the same if every trial worked everything out itself.
         opening_seconds: of these, before the first trial starts.
+        adapting_seconds: of these, for `adapt:`; none of them are needed where it was done before.
         at_most: what may make it less, in words; empty without it.
         seconds_left: to the end of the budget; None without one.
         in_time: trials that end before that; None without one.
@@ -87,6 +88,7 @@ class StudyPlan:
     seconds: float
     unshared_seconds: float
     opening_seconds: float
+    adapting_seconds: float
     at_most: str
     seconds_left: float | None
     in_time: int | None
@@ -107,11 +109,24 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a worker found: the cost of every course, and the seconds that the night takes before its first trial."""
+    """What a worker found: the cost of every course, and the seconds that the night takes before its first trial.
+
+    Attributes:
+        adaptations: of every model that is pretrained further.
+    """
 
     costs: Mapping[Course, TrialCost]
     probed: Probed
     opening_seconds: float
+    adaptations: Probed | None = None
+
+    @property
+    def adapting_seconds(self) -> float:
+        """Of pretraining further: one trial a model, evaluated once more, its weights written twice."""
+        if self.adaptations is None:
+            return 0.0
+        found = zip(self.adaptations.costs, self.adaptations.models.values(), strict=True)
+        return self.adaptations.data_seconds + sum(_adapting_seconds(cost, model) for cost, model in found)
 
 
 def plan_study(
@@ -152,8 +167,10 @@ def measure(
     with TemporaryDirectory(prefix="probe-", dir=files) as folder:
         trials = tuple(_trial_job(spec, firsts[course], prepared, sharing, folder) for course in courses)
         probed = ask_worker(executor, ProbeJob(trials, folder), stop)
+        adapting = tuple(_adapt_job(spec, config, prepared, folder) for config in spec.adaptations())
+        adaptations = ask_worker(executor, ProbeJob(adapting, folder), stop) if adapting else None
     assert isinstance(probed, Probed)
-    return Measured(dict(zip(courses, probed.costs, strict=True)), probed, opening_seconds)
+    return Measured(dict(zip(courses, probed.costs, strict=True)), probed, opening_seconds, adaptations)
 
 
 def _prepare_job(spec: StudySpec) -> PrepareJob:
@@ -170,11 +187,10 @@ def _prepare_job(spec: StudySpec) -> PrepareJob:
 
 def _trial_job(spec: StudySpec, trial: Coming, prepared: Prepared, sharing: Sharing, folder: str) -> TrialJob:
     config, fold = trial.course
-    commit = prepared.data_revision
     return TrialJob(
         trial=0,
         task=spec.task,
-        data=spec.data.model_dump(mode="json") | ({} if commit is None else {"revision": commit}),
+        data=_data(spec, prepared),
         data_seed=spec.seeds[0],
         config=config,
         seed=trial.seed,
@@ -183,8 +199,28 @@ def _trial_job(spec: StudySpec, trial: Coming, prepared: Prepared, sharing: Shar
         folder=folder,
         keep=False,
         sharing=sharing,
-        revision=next(model.revision for model in prepared.models if model.name == config.model),
+        revision=_revision(config, prepared),
     )
+
+
+def _adapt_job(spec: StudySpec, config: TrialConfig, prepared: Prepared, folder: str) -> TrialJob:
+    data, seed = _data(spec, prepared), spec.seeds[0]
+    return AdaptJob(spec.task, data, seed, config, folder, _revision(config, prepared)).as_trial(folder)
+
+
+def _data(spec: StudySpec, prepared: Prepared) -> dict[str, Any]:
+    commit = prepared.data_revision
+    return spec.data.model_dump(mode="json") | ({} if commit is None else {"revision": commit})
+
+
+def _revision(config: TrialConfig, prepared: Prepared) -> str | None:
+    return next(model.revision for model in prepared.models if model.name == config.model)
+
+
+def _adapting_seconds(cost: TrialCost, model: ModelCost) -> float:
+    epochs = len(cost.train_seconds)
+    each = cost.evaluate_seconds * (epochs + 1) + cost.save_seconds * epochs + sum(cost.train_seconds)
+    return model.load_seconds + cost.tokenise_seconds + cost.begin_seconds + each + 2 * model.keep_seconds
 
 
 # --- adding up --------------------------------------------------------------------------------------------
@@ -201,10 +237,10 @@ def add_up(
 ) -> StudyPlan:
     """The plan, from what was measured."""
     drawn, probed = coming.drawn, measured.probed
+    opening_seconds = measured.opening_seconds + measured.adapting_seconds
     bills = _bills(spec, record, drawn, measured.costs)
     times = [
-        place(bills, slots, measured.opening_seconds, probed.models, probed.data_seconds, shared)
-        for shared in (True, False)
+        place(bills, slots, opening_seconds, probed.models, probed.data_seconds, shared) for shared in (True, False)
     ]
     more = 0 if coming.total is None else coming.total - len(drawn)
     ends = [_with_more(placed, more, slots) for placed in times]
@@ -219,7 +255,8 @@ def add_up(
         steps=sum(steps_of(measured.costs[trial.course]) for trial in drawn),
         seconds=ends[0],
         unshared_seconds=ends[1],
-        opening_seconds=measured.opening_seconds,
+        opening_seconds=opening_seconds,
+        adapting_seconds=measured.adapting_seconds,
         at_most=_at_most(spec, drawn),
         seconds_left=left,
         in_time=None if left is None else in_time(times[0], left, coming.total, slots),

@@ -69,6 +69,7 @@ def words(plan: StudyPlan) -> Mapping[str, str]:
         "trials": f"{trials}{said}{drawn}{kind}",
         "steps": f"{most}{plan.steps:,}" + ("" if plan.trials == plan.drawn else first),
         "time": f"{most}{span(plan.seconds)}{part}" + (f", less by {plan.at_most}" if plan.at_most else ""),
+        "adaptation": f"{span(plan.adapting_seconds)} of it, before the first trial; none where it was done before",
         "caches": f"save {span(saved)} of {span(plan.unshared_seconds)}" if saved > 0 else "save nothing",
         "workers": f"{plan.workers} on {plan.device}"
         + ("; they are taken not to slow each other" if plan.workers > 1 else ""),
@@ -78,6 +79,8 @@ def words(plan: StudyPlan) -> Mapping[str, str]:
         "estimate": f"{plan.probed} of {plan.shapes} shapes of steps probed"
         + ("" if plan.probed == plan.shapes else ", the others derived from them"),
     }
+    if not plan.adapting_seconds:
+        del found["adaptation"]
     if plan.seconds_left is not None:
         found["deadline"] = f"in {duration(plan.seconds_left)}: {plan.in_time} trials end before it"
     return found

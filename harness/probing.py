@@ -72,7 +72,7 @@ class Probe:
         self.warm = Warm()
         self.models: dict[str, ModelCost] = {}
         self.tried: dict[Shape, Tried] = {}
-        self.states: dict[tuple[str, str], StatesCost] = {}
+        self.states: dict[tuple[str, str, bool], StatesCost] = {}
         cuda = self.warm.device.type == "cuda"
         self.memory = (
             int(torch.cuda.mem_get_info(self.warm.device)[0]) if cuda else int(psutil.virtual_memory().available)
@@ -110,7 +110,8 @@ class Probe:
     def _load(self, job: TrialJob) -> tuple[Loaded, dict[str, float]]:
         torch.set_num_threads(self.warm.threads)
         seconds = {"load": 0.0, "tokenise": 0.0}
-        return load(job, self.warm, seconds), seconds
+        original = replace(job, config=replace(job.config, adapt=False))  # it costs what an adapted one does
+        return load(original, self.warm, seconds), seconds
 
     # --- outlines -----------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class Probe:
         """What states of frozen prefixes cost for this model in this number format."""
         encoder = loaded.encoder
         dtype = outline.shapes[0].kind.dtype
-        key = (outline.job.config.model, dtype)
+        key = (outline.job.config.model, dtype, outline.job.config.adapt)
         if key not in self.states:
             recipe = Recipe(encoder, dtype, EVALUATION_PLACES[encoder.device.type])
             place = self.folder / f"states-{len(self.states)}"

@@ -141,6 +141,7 @@ class StatesCost:
         """What the next trial of the study takes, and what it leaves."""
         assert job.sharing.folder is not None
         encoder, folder = loaded.encoder, Path(job.sharing.folder)
+        adapted = job.config.adapt  # then the names are the original's, whose states in the folder are not its own
         recipe = Recipe(encoder, self.dtype, self.places)
         wanted = sorted(set(cuts.values()))
         kept = worth_keeping(encoder, wanted, job.sharing, job.config, rows)
@@ -152,7 +153,7 @@ class StatesCost:
             read += self.filling.entry_seconds * len(parts) * len(wanted)
             for group, amount in zip(parts, work, strict=True):
                 keys = {cut: recipe.key(group.digests, cut) for cut in kept}
-                missing = [cut for cut, key in keys.items() if not self._has(folder, key)]
+                missing = [cut for cut, key in keys.items() if not self._has(None if adapted else folder, key)]
                 if missing:
                     share = _share(max(missing), encoder)
                     fill += self.filling.fill.seconds(amount * np.array([len(missing), share, share]))
@@ -166,8 +167,8 @@ class StatesCost:
             self._groups[id(features)] = features, groups(features, digests(features))
         return self._groups[id(features)][1]
 
-    def _has(self, folder: Path, key: str) -> bool:
-        return key in self.there or (folder / f"{key}{ENDING}").exists()
+    def _has(self, folder: Path | None, key: str) -> bool:
+        return key in self.there or (folder is not None and (folder / f"{key}{ENDING}").exists())
 
     def _bytes(self, group: Group, cut: int, encoder: Encoder) -> int:
         vectors = len(group.rows) * (1 if encoder.is_vector(cut) else group.length)

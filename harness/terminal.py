@@ -147,6 +147,10 @@ def audit_tables(counts: AuditCounts) -> list[RenderableType]:
     )
     advice = [Text(f"max_length {length} for {model}: {counts.rule}") for model, length in counts.recommended.items()]
     warnings = [Text(f"warning: {printable(warning)}") for warning in counts.warnings]
+    if counts.texts is not None:
+        trained, held_out = counts.texts
+        told = f"{trained:,} different training texts, and {held_out:,} held-out ones for its perplexity"
+        advice.append(Text(f"adapt reads {told}"))
     of_windows = [windows] if counts.windows else []
     return [splits, lengths, truncation, *of_windows, Group(*warnings, *advice)]
 

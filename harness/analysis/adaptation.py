@@ -1,16 +1,21 @@
-"""What pretraining further on the training texts changed: trials that differ in nothing else, pair by pair."""
+"""What pretraining further on the training texts changed: trials that differ in nothing else, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy.typing as npt
 import pandas as pd
 
-from harness.analysis.statistics import Interval, t_interval
+from harness.analysis.families import Comparison, corrected, over_examples, over_seeds
+from harness.analysis.paired import paired_t
+from harness.analysis.statistics import Difference
 from harness.configuration import canonical_json
 
-PAIRS = ["trial", "other_trial", "adapted", "not_adapted", "difference"]
+PAIRS = ["trial", "other_trial", "seed", "alike", "adapted", "not_adapted", "difference"]
+Scores = tuple[str, npt.ArrayLike, npt.ArrayLike]
+"""A metric and its value on every example, with adaptation and without, shape (examples,) each."""
 
 
 def pairs(details: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -21,7 +26,8 @@ def pairs(details: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         trials: columns trial, state, seed, fold, objective of `harness_summary`.
 
     Returns:
-        Columns PAIRS in the order of the first trial: both numbers, both objectives, the first minus the second.
+        Columns PAIRS in the order of the first trial: `alike` numbers what but the seed is equal, from 0; both
+        objectives, and the first minus the second.
     """
     asked = dict(zip(details["trial"].tolist(), details["asked"].tolist(), strict=True))
     sides: dict[bool, dict[tuple[Any, ...], tuple[int, float]]] = {True: {}, False: {}}
@@ -30,14 +36,42 @@ def pairs(details: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
             config = asked[row["trial"]]
             key = (_else(config), row["seed"], None if pd.isna(row["fold"]) else row["fold"])
             sides[bool(config.get("adapt"))].setdefault(key, (row["trial"], float(row["objective"])))
-    found = [(number, *sides[False][key], value) for key, (number, value) in sides[True].items() if key in sides[False]]
-    rows = [(number, other, value, without, value - without) for number, other, without, value in found]
+    found = [(key, *sides[True][key], *sides[False][key]) for key in sides[True] if key in sides[False]]
+    numbers = {config: number for number, config in enumerate(dict.fromkeys(key[0] for key, *_ in found))}
+    rows = [
+        (trial, other, key[1], numbers[key[0]], value, without, value - without)
+        for key, trial, value, other, without in found
+    ]
     return pd.DataFrame(rows, columns=PAIRS)
 
 
-def mean_difference(found: pd.DataFrame) -> Interval:
-    """Mean of the pairs' differences with its t interval; no bounds for a single pair."""
-    return t_interval(found["difference"].to_numpy())
+def mean_difference(found: pd.DataFrame) -> Difference:
+    """Mean of the pairs' differences, with Student's interval and p value; neither for a single pair."""
+    return paired_t(found["adapted"], found["not_adapted"])
+
+
+def compare(
+    found: pd.DataFrame, metric: str, names: Mapping[int, str], scores: Callable[[int, int], Scores | None]
+) -> list[Comparison]:
+    """Adaptation against none, by what else was asked: over seeds, or for a single seed over the same examples.
+
+    Args:
+        found: see `pairs`.
+        metric: of the objective.
+        names: `alike` -> what to call it.
+        scores: of two trials, the adapted one first; None where they are not stored.
+
+    Returns:
+        One comparison for each `alike` that can be compared, corrected for each other.
+    """
+    family = []
+    for alike, members in found.groupby("alike"):
+        a, b = (f"{side}{names[int(str(alike))]}" for side in ("adapted", "not adapted"))
+        if len(members) > 1:
+            family.append(over_seeds(a, b, metric, members["adapted"], members["not_adapted"]))
+        elif stored := scores(int(members["trial"].iloc[0]), int(members["other_trial"].iloc[0])):
+            family.append(over_examples(a, b, *stored))
+    return corrected(family)
 
 
 def _else(config: Mapping[str, Any]) -> str:

@@ -49,6 +49,9 @@ def _findings(counts: AuditCounts) -> list[str]:
                 f"Windows of {each.max_length} tokens with stride {each.stride} ({each.model}) lose {each.lost} of the "
                 f"{each.examples} answers of {each.split} ({share}%): no window holds them whole."
             )
+    if counts.texts is not None:
+        trained, held_out = counts.texts
+        sentences.append(f"adapt reads {trained} different training texts; {held_out} texts are held out of it.")
     for split, summary in counts.splits.items():
         if summary.labels and summary.rows:
             name, most = max(summary.labels.items(), key=lambda item: item[1])

@@ -13,6 +13,7 @@ from harness.analysis import span_errors
 from harness.configuration import Objective
 from harness.errors import UsageError
 from harness.folds import held_out
+from harness.metrics import cross_entropy
 from harness.ranking import Standing
 from harness.report.cells import is_missing
 from harness.report.study_frames import StudyFrames
@@ -91,6 +92,22 @@ def example_scores(study: StudyFrames, trial: Mapping[Any, Any], metric: str) ->
     answered = span_errors.answers(spans, None, examples)
     column = "exact" if metric == "exact_match" else metric
     return answered[column].to_numpy(np.float64) if len(answered) == len(spans) else None
+
+
+def scores_by_example(study: StudyFrames, trial: Mapping[Any, Any]) -> dict[str, Floats]:
+    """Metric -> its value on each validation example of a trial, shape (examples,); of metrics that are means of these.
+
+    Those whose outputs are not stored are not in it.
+    """
+    if answers_questions(study):
+        found = {metric: example_scores(study, trial, metric) for metric in QUESTION_METRICS}
+        return {metric: scores for metric, scores in found.items() if scores is not None}
+    logits, gold = validation_logits(study, trial, study.objective), gold_labels(study, trial["fold"])
+    if logits is None or gold is None or logits.ndim != 2 or len(logits) != len(gold):
+        return {}
+    table = np.asarray(logits, np.float64)
+    hits = (table.argmax(axis=1) == gold).astype(np.float64)
+    return {"loss": np.asarray(cross_entropy(table, gold), np.float64), "accuracy": hits}
 
 
 def of_configuration(study: StudyFrames, standing: Standing) -> list[Logits]:

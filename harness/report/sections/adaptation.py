@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 import harness.metrics as metrics
-from harness.analysis import adaptation
+from harness.analysis import adaptation, families, parameters
+from harness.analysis.families import Comparison
+from harness.analysis.sentences import sentence
+from harness.analysis.statistics import LEVEL
+from harness.report import outputs
 from harness.report.cells import duration, is_fraction, is_missing, signed, significant
-from harness.report.naming import plural
+from harness.report.naming import describe, plural
 from harness.report.section import Content, Table, section
 from harness.report.study_frames import StudyFrames
 
@@ -26,6 +32,25 @@ _COLUMNS = [
     "spent_seconds",
     "reused",
 ]
+_COMPARED = [
+    "a",
+    "b",
+    "metric",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "adjusted_p",
+    "test",
+    "seeds",
+    "examples",
+    "needed",
+]
+_COMPARISONS = (
+    "Adaptation against none by what else was asked: over several seeds a paired t test, for one seed the same "
+    "validation examples; p values are corrected for the number of comparisons (Holm). needed is how many seeds or "
+    "examples a difference of that size would take."
+)
+MOST_SENTENCES = 5
 
 
 @section(order=32, title="Adaptation")
@@ -55,6 +80,8 @@ def _told(row: dict[Any, Any]) -> str:
     if is_missing(before) or is_missing(after):
         return f"{done} ended without a finite perplexity on one of both sides."
     sides = f"the perplexity of {plural(row['held_out_texts'], 'held-out text')}"
+    if not row["held_out_texts"]:
+        sides = "the perplexity of the validation texts, which are all training texts too,"
     if row["fresh_head"]:
         return (
             f"{done} brought {sides} to {significant(after)}. The {significant(before)} before it are those of a new "
@@ -76,29 +103,63 @@ def _cost(study: StudyFrames) -> str:
 
 def _compared(study: StudyFrames) -> Content:
     pairs = adaptation.pairs(study.details, study.trials)
-    metric, unit = study.objective.metric, ""
     if pairs.empty:
         words = (
             "no two complete trials differ in adaptation alone. `search: {adapt: [true, false]}` over a grid has them"
         )
         return Content(findings=[f"Whether it helped cannot be told: {words}."])
-    mean = adaptation.mean_difference(pairs)
-    factor, decimals = 1.0, 4
-    if is_fraction(metric):
-        factor, unit, decimals = 100.0, " points", 1
-    size, low, high = (signed(factor * value, decimals) for value in (mean.estimate, mean.low, mean.high))
-    counted = f"Over {plural(mean.n, 'pair')} of trials that differ in adaptation alone"
-    if mean.n < 2:
-        finding = f"{counted} it changed {metric} by {size}{unit}: one pair cannot tell this from chance."
-    else:
-        better = (mean.estimate < 0) == (metrics.direction(metric) == "minimize")
-        told = "cannot tell" if mean.low <= 0 <= mean.high else f"it made it {'better' if better else 'worse'}"
-        finding = f"{counted} it changed {metric} by {size}{unit} [{low}, {high}]: {told}."
+    metric = study.objective.metric
+    family = adaptation.compare(pairs, metric, _names(study, pairs), partial(_scores, study))
+    told = (
+        [f"{sentence(each)}." for each in family] if pairs["alike"].nunique() == 1 else _over_all(pairs, family, metric)
+    )
+    if not family:
+        told.append("No pair can be compared example by example: outputs are not stored.")
     caption = (
         f"{metric} at the {study.objective.at} epoch of each trial that began from the adapted encoder, beside the "
         "trial that differs from it in nothing else."
     )
-    return Content(findings=[finding], tables=[Table("adaptation-pairs", _shown(pairs, metric), caption)])
+    tables = [Table("adaptation-pairs", _shown(pairs.drop(columns="alike"), metric), caption)]
+    if family:
+        tables.append(Table("adaptation-compared", families.table(family)[_COMPARED], _COMPARISONS))
+    return Content(findings=told, tables=tables)
+
+
+def _over_all(pairs: pd.DataFrame, family: Sequence[Comparison], metric: str) -> list[str]:
+    """All pairs together, and how many configurations say something on their own."""
+    mean = adaptation.mean_difference(pairs)
+    factor, unit, decimals = (100.0, " points", 1) if is_fraction(metric) else (1.0, "", 4)
+    size, low, high = (signed(factor * value, decimals) for value in mean[:3])
+    told = "cannot tell"
+    if mean.p_value <= 1 - LEVEL:
+        better = (mean.estimate < 0) == (metrics.direction(metric) == "minimize")
+        told = f"it made it {'better' if better else 'worse'}"
+    counted = f"Over {plural(mean.n, 'pair')} of trials that differ in adaptation alone it changed {metric}"
+    apart = [each for each in family if each.told_apart]
+    return [
+        f"{counted} by {size}{unit} [{low}, {high}], p = {significant(mean.p_value, 2)}: {told}.",
+        f"One by one, {len(apart) or 'none'} of {plural(len(family), 'configuration')} can be told apart (Holm).",
+        *(f"{sentence(each)}." for each in apart[:MOST_SENTENCES]),
+    ]
+
+
+def _names(study: StudyFrames, pairs: pd.DataFrame) -> dict[int, str]:
+    """What each group of pairs has in common: the hyperparameters that vary but adaptation; empty for one group."""
+    varied = [name for name in parameters.varied(study.trials) if name != "adapt"]
+    firsts = pairs.drop_duplicates("alike").set_index("trial")["alike"].to_dict()
+    rows = study.trials[study.trials["trial"].isin(list(firsts))].to_dict("records")
+    described = {firsts[row["trial"]]: describe(row, [name for name in varied if name != "seed"]) for row in rows}
+    return {alike: f" ({words})" if words else "" for alike, words in described.items()}
+
+
+def _scores(study: StudyFrames, trial: int, other: int) -> adaptation.Scores | None:
+    """The objective on each example of both trials, or their loss where the objective is no mean over examples."""
+    rows = {int(row["trial"]): row for row in study.trials.to_dict("records")}
+    mine, theirs = (outputs.scores_by_example(study, rows[number]) for number in (trial, other))
+    metric = next((name for name in (study.objective.metric, "loss") if name in mine and name in theirs), None)
+    return (
+        None if metric is None or len(mine[metric]) != len(theirs[metric]) else (metric, mine[metric], theirs[metric])
+    )
 
 
 def _shown(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
