@@ -7,7 +7,7 @@ from html import escape
 
 from harness.answers import Answer, LabelAnswer, SpanAnswer
 from harness.explanations import Attribution
-from harness.report.shaded_words import lines, merged
+from harness.report.shaded_words import Explained, shaded
 from harness.report.shades import LEGEND, Mark, rules
 
 STYLE = f"""
@@ -16,7 +16,8 @@ STYLE = f"""
 .context mark {{background: #fde68a; color: #111; border-radius: 3px; padding: 1px 2px}}
 .bar {{background: #2563eb; height: 0.7em; border-radius: 2px; min-width: 1px}}
 .prose table.ranked {{border-collapse: collapse; margin-top: 0.7em; width: auto}}
-.prose table.ranked td, .prose table.ranked th {{padding: 3px 18px 3px 0; text-align: left; border: 0}}
+.prose table.ranked :is(tr, td, th) {{border: 0; text-align: left}}
+.prose table.ranked :is(td, th) {{padding: 3px 18px 3px 0}}
 .note {{opacity: 0.75}}
 .label {{font-size: 0.85em; margin: 0.8em 0 0}}
 .error {{border-left: 4px solid #dc2626; padding: 4px 12px; white-space: pre-wrap}}
@@ -101,22 +102,15 @@ def words_html(found: Sequence[Attribution], asks: bool) -> str:
         found: explanations of one answer.
         asks: whether it answers a question.
     """
-    explained = [(each.target, each.tokens, each.scores) for each in found]
-    parts = "".join(_lines(name, found[place], asks) for name, place in merged(explained))
-    method, answer = escape(found[0].method.replace("-", " ")), escape(found[0].answer) or "no answer"
+    explained = [Explained(each.target, each.tokens, each.scores) for each in found]
+    parts = "".join(
+        f'<p class="note label">{escape(name)}</p><p class="words" dir="auto">{"".join(map(_word, marks))}</p>'
+        for name, marks in shaded(explained, asks)
+    )
+    method, answer = escape(found[0].method.replace("-", " ").capitalize()), escape(found[0].answer) or "no answer"
     return (
         f'<div role="status"><p class="note">{method} for the answer <b dir="auto">{answer}</b>. {escape(LEGEND)}</p>'
         f"{parts}</div>"
-    )
-
-
-def _lines(explained: str, found: Attribution, asks: bool) -> str:
-    names = {0: explained, 1: f"{explained}: second text"}
-    if asks:
-        names = {0: f"{explained} of the answer: question", 1: f"{explained} of the answer: context"}
-    return "".join(
-        f'<p class="note label">{escape(name)}</p><p class="words" dir="auto">{"".join(map(_word, marks))}</p>'
-        for name, marks in lines(found.tokens, found.scores, names)
     )
 
 

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from harness.analysis.attributions import SPECIAL, Word, stretch, words
+from harness.analysis.attributions import Word, stretch, words
 from harness.report.excerpts import AT_MOST, cleaned
 from harness.report.shades import Mark, strength
 
 Line = tuple[str, Sequence[Mark]]
 
 
-def merged(explained: Sequence[tuple[str, Sequence[Sequence[Any]], Sequence[float]]]) -> list[tuple[str, int]]:
-    """Which explanations say different things: (what they explain, place of the first that says so).
+class Explained(NamedTuple):
+    """What one explanation of an answer says.
 
-    Attention says the same of all numbers that are read at one token.
-
-    Args:
-        explained: (what is explained, tokens, scores) of each explanation of one answer.
+    Attributes:
+        name: of what it explains: a class, or start or end of the answer.
+        tokens: (text, part, word) of each.
+        scores: one a token.
     """
-    names: dict[tuple[float, ...], list[str]] = {}
-    places: dict[tuple[float, ...], int] = {}
-    for place, (name, _, scores) in enumerate(explained):
-        names.setdefault(tuple(scores), []).append(name)
-        places.setdefault(tuple(scores), place)
-    return [(" and ".join(told), places[scores]) for scores, told in names.items()]
+
+    name: str
+    tokens: Sequence[Sequence[Any]]
+    scores: Sequence[float]
 
 
-def lines(
-    tokens: Sequence[Sequence[Any]], scores: Sequence[float], names: Mapping[int, str], at_most: int | None = None
-) -> list[Line]:
-    """One line a text, first texts first.
+def shaded(explained: Sequence[Explained], asks: bool, at_most: int | None = None) -> list[Line]:
+    """One line for each explained number and text; what says the same of several numbers is said once.
+
+    A text that is shown already is not repeated without a shade.
 
     Args:
-        tokens, scores: of one explanation.
-        names: of the lines, by part.
+        explained: the explanations of one answer.
+        asks: whether it answers a question.
         at_most: characters of a text; of a longer one the stretch is taken whose words did most.
     """
-    found = words(tokens, scores)
+    names: dict[tuple[float, ...], list[str]] = {}  # attention says the same of all numbers that are read at one token
+    for each in explained:
+        names.setdefault(tuple(each.scores), []).append(each.name)
+    found: list[Line] = []
+    for each in explained:
+        told = names.pop(tuple(each.scores), None)
+        if told is not None:
+            new = _lines(each, " and ".join(told), asks, at_most)
+            found += [line for line in new if len(found) < len(new) or any(mark.strength for mark in line[1])]
+    return found
+
+
+def _lines(explained: Explained, name: str, asks: bool, at_most: int | None) -> list[Line]:
+    found = words(explained.tokens, explained.scores)
     most = max((abs(word.score) for word in found), default=0.0)
-    told: list[Line] = []
-    for part, name in names.items():
-        of_part = [word for word in found if word.part == part]
-        if part != SPECIAL and of_part:
-            told.append((name, _marks(of_part, most, at_most)))
-    return told
+    parts = [part for part in (0, 1) if any(word.part == part for word in found)]
+    labels = (name,) if len(parts) < 2 else (f"{name}: first text", f"{name}: second text")
+    if asks:
+        labels = (f"{name} of the answer: question", f"{name} of the answer: context")
+    return [(labels[part], _marks([word for word in found if word.part == part], most, at_most)) for part in parts]
 
 
 def _marks(found: Sequence[Word], most: float, at_most: int | None) -> list[Mark]:

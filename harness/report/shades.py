@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 STRENGTHS = 5
 _FOR, _AGAINST = "37, 99, 235", "234, 120, 0"  # red, green, blue
-_OPACITY = 0.11  # of a shade for each step of strength
+_OPACITY, _LINE = (0.06, 0.1), (0.25, 0.15)  # of a shade and of its line: at least, and more for each step
 LEGEND = (
     "Blue with a line below speaks for it, orange with dots below against it, the stronger the more; strengths are "
     "relative to the strongest word of the line."
@@ -79,4 +79,5 @@ def _style(step: int) -> str:
     if not step:
         return ""
     colour, line = (_FOR, "solid") if step > 0 else (_AGAINST, "dotted")
-    return f"background: rgba({colour}, {_OPACITY * abs(step):.2f}); border-bottom: 2px {line} rgb({colour})"
+    shade, below = (f"rgba({colour}, {least + each * abs(step):.2f})" for least, each in (_OPACITY, _LINE))
+    return f"background: {shade}; border-bottom: 2px {line} {below}"

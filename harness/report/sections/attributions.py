@@ -12,12 +12,12 @@ import pandas as pd
 from harness.analysis import attributions
 from harness.analysis.attributions import SPECIAL, TOLERANCE
 from harness.metrics.spans import exact_scores
-from harness.report.cells import points, signed
+from harness.report.cells import points, signed, significant
 from harness.report.excerpts import excerpt
 from harness.report.naming import listed, plural
 from harness.report.outputs import answers_questions
 from harness.report.section import Content, Shading, Table, section
-from harness.report.shaded_words import lines, merged
+from harness.report.shaded_words import Explained, shaded
 from harness.report.shades import LEGEND, Marked
 from harness.report.study_frames import StudyFrames
 
@@ -102,8 +102,8 @@ def _complete(part: pd.DataFrame) -> list[str]:
         return []
     shares = missed["missed_share"].to_numpy(dtype=float)
     told = (
-        f"Completeness: the shares of {plural(len(shares), 'explained logit')} add up to its rise within "
-        f"{points(float(np.median(shares)))}% in the median and {points(float(shares.max()))}% at worst"
+        f"Completeness: words and special tokens add up to the rise of the logit within {_percent(np.median(shares))} "
+        f"in the median and {_percent(shares.max())} at worst, over {plural(len(shares), 'explained logit')}"
     )
     beyond = missed[shares > TOLERANCE]
     if beyond.empty:
@@ -117,12 +117,17 @@ def _parts(study: StudyFrames, part: pd.DataFrame) -> list[str]:
     of_each = pd.DataFrame(
         [attributions.by_part(tokens, scores) for tokens, scores in zip(part["tokens"], part["scores"], strict=True)]
     ).mean()
+    names = {0: "the words"}
     if of_each.loc[1] > 0:
-        first, second = ("question", "context") if answers_questions(study) else ("first text", "second text")
-        words = f"{points(of_each.loc[0])}% fell on the {first}, {points(of_each.loc[1])}% on the {second}"
-    else:
-        words = f"{points(of_each.loc[0])}% fell on words"
-    return [f"Of all that tokens did, for and against, {words} and {points(of_each.loc[SPECIAL])}% on special tokens."]
+        names = dict(
+            enumerate(("the question", "the context") if answers_questions(study) else ("the first text", "the second"))
+        )
+    if of_each.loc[SPECIAL] > 0:  # which stand in the baseline of gradients too
+        names[SPECIAL] = "special tokens"
+    if len(names) < 2:
+        return []
+    shares = listed([f"{points(of_each.loc[place])}% on {name}" for place, name in names.items()])
+    return [f"Of all that tokens did, for and against, there fell {shares}."]
 
 
 def _agreement(stored: pd.DataFrame) -> list[str]:
@@ -131,8 +136,8 @@ def _agreement(stored: pd.DataFrame) -> list[str]:
         return []
     return [
         f"The two methods order the words of {plural(len(found), 'explained answer')} with a median rank correlation "
-        f"of {signed(float(np.median(found)), 2)} (from {signed(min(found), 2)} to {signed(max(found), 2)}): what is "
-        "attended to is not the same as what an answer hangs on."
+        f"of {signed(float(np.median(found)), 2)} (from {signed(min(found), 2)} to {signed(max(found), 2)}); 1 is the "
+        "same order, 0 no order in common."
     ]
 
 
@@ -148,6 +153,10 @@ def _baseline(stored: pd.DataFrame) -> str:
     if compared.empty:
         return ""
     return f"Baseline: {compared['baseline'].iloc[0]}; {int(compared['steps'].iloc[0])} steps on the way."
+
+
+def _percent(share: float) -> str:
+    return f"{significant(100 * float(share), 2)}%" if share >= 1e-5 else "less than 0.001%"
 
 
 def _name(method: str) -> str:
@@ -173,11 +182,9 @@ def _marked(study: StudyFrames, rows: pd.DataFrame) -> Marked:
     """One example: a line for every explained number and text."""
     first = rows.iloc[0]
     ordered = _ordered(rows)
-    explained = list(zip(ordered["target"], ordered["tokens"], ordered["scores"], strict=True))
-    shown = []
-    for name, place in merged(explained):
-        _, tokens, scores = explained[place]
-        shown += lines(tokens, scores, _line_names(study, name, tokens), _CHARACTERS)
+    names = [excerpt(name, 60) for name in ordered["target"]]
+    explained = [Explained(*each) for each in zip(names, ordered["tokens"], ordered["scores"], strict=True)]
+    shown = shaded(explained, answers_questions(study), _CHARACTERS)
     answer = excerpt(first["answer"] or "no answer", 80)
     verdict = f"wrong, right is {excerpt(first['right'], 80)}" if first["wrong"] else "right"
     title = (
@@ -191,14 +198,6 @@ def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Of classes the one that was answered first; the start before the end."""
     first = rows["target"].isin(["start"]) | (rows["target"] == rows["answer"])
     return rows.assign(first=first).sort_values(["first", "target"], ascending=[False, True], kind="stable")
-
-
-def _line_names(study: StudyFrames, explained: str, tokens: Sequence[Sequence[Any]]) -> dict[int, str]:
-    if answers_questions(study):
-        return {0: f"{explained} of the answer: question", 1: f"{explained} of the answer: context"}
-    name = excerpt(explained, 120)
-    paired = any(int(part) == 1 for _, part, _ in tokens)
-    return {0: f"{name}: first text", 1: f"{name}: second text"} if paired else {0: name}
 
 
 def _table(study: StudyFrames, stored: pd.DataFrame) -> Table:
