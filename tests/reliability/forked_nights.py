@@ -1,0 +1,151 @@
+"""Nights that begin within milliseconds, for tests that kill very many of them; see `zygote.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nights import Night
+from records import violated
+
+from harness.repair import repair
+
+STUDY = """
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", rows: 64, validation: 16}
+fixed: {max_length: 16, batch_size: 8, dtype: fp32}
+configurations:
+  - {epochs: 3, learning_rate: 1e-3}
+  - {epochs: 2, learning_rate: 2e-4, freeze: top-2}
+objective: accuracy
+keep: 1
+"""
+CHECKPOINT_SECONDS = 0.1
+Outcome = dict[str, list[Any]]
+
+
+class Straight(NamedTuple):
+    """An undisturbed night: all that must not depend on interruptions, and how long it takes."""
+
+    outcome: Outcome
+    seconds: float
+
+
+class Zygote:
+    """The process that forks, with one night at a time."""
+
+    def __init__(self) -> None:
+        # one thread each: a forked process has none of its parent's threads
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **request: Any) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def worker_of(coordinator: int) -> int | None:
+    """Process id of its worker, if it has one at this moment."""
+    try:
+        children = Path(f"/proc/{coordinator}/task/{coordinator}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(children[0]) if children else None
+
+
+@contextmanager
+def zygote() -> Iterator[Zygote]:
+    """One that ends with the tests."""
+    one = Zygote()
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+class ForkedNight(Night):
+    """A study in a folder of its own."""
+
+    def __init__(
+        self, folder: Path, parent: Zygote, text: str = STUDY, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, text)
+        self.parent = parent
+        self.checkpoint_seconds = checkpoint_seconds
+
+    def begin(
+        self,
+        deaths: Sequence[str] = (),
+        output: str = "output.txt",
+        arguments: Sequence[str] = ("run", "night.yaml"),
+    ) -> int:
+        """Process id of a coordinator that has just been forked; it writes what it says into that file."""
+        return self.parent.ask(
+            folder=str(self.folder),
+            arguments=list(arguments),
+            checkpoint_seconds=self.checkpoint_seconds,
+            deaths=list(deaths),
+            output=output,
+        )
+
+    def end(self, pid: int) -> int:
+        """Exit code of a coordinator, when it has ended."""
+        return self.parent.ask(wait=pid)
+
+    def through(self, *deaths: str) -> int:
+        """Exit code of a whole invocation."""
+        return self.end(self.begin(deaths))
+
+    @property
+    def output(self) -> str:
+        """What the last invocation said."""
+        return (self.folder / "output.txt").read_text()
+
+    def outcome(self) -> Outcome:
+        """Everything that must not depend on interruptions: states, metrics, outputs, kept weights."""
+        of_trials = "JOIN harness_trial t ON t.id = p.trial_id ORDER BY 1, 2, 3, 4"
+        return {
+            "trials": self.rows(
+                "SELECT number, state, best_epoch, objective, verdict_words FROM harness_trial ORDER BY number"
+            ),
+            "metrics": self.curves(),
+            "outputs": self.rows(
+                f"SELECT t.number, p.epoch, p.split, p.kind, p.data FROM harness_prediction p {of_trials}"
+            ),
+            "weights": sorted(
+                (str(path.relative_to(self.folder)), hashlib.sha256(path.read_bytes()).hexdigest())
+                for path in self.folder.glob("results.files/trials/*/model/model.safetensors")
+            ),
+        }
+
+    def ends_as(self, expected: Outcome) -> None:
+        """The next run goes on by itself to the undisturbed result, bit for bit, and leaves nothing over."""
+        assert self.through() == 0, self.output
+        assert self.outcome() == expected
+        repair(self.db)
+        assert violated(self.db) == []
+        assert repair(self.db).done == ()
+
+    def only_passing(self) -> None:
+        """After a kill nothing is wrong that going on does not mend."""
+        if self.db.exists():
+            assert [str(violation) for violation in violated(self.db) if not violation.mend] == []

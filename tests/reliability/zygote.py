@@ -1,0 +1,165 @@
+"""A process that has imported everything and forks nights: the command line without the seconds that imports take.
+
+Reads one JSON request a line and answers with one line. The coordinator of a forked night forks its workers instead of
+starting them; all the rest is the product's own. `deaths` names the places where a process kills itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from places import plant
+from records import finished_study
+
+import harness.cli
+import harness.night
+import harness.worker
+from harness.configuration import Objective
+from harness.executors.local import LocalExecutor, _Process
+from harness.jobs import PrepareJob, Sharing, TrialJob
+from harness.preparation import prepare
+from harness.records import TrialOutcome
+from harness.spec import parse_study
+from harness.trial import Control, Warm, run
+
+
+class Forked:
+    """What `LocalExecutor` asks of a started process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
+            time.sleep(0.002)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def fork_worker(executor: LocalExecutor, slot: int) -> _Process:
+    """`LocalExecutor._start` by forking."""
+    ours, theirs = socket.socketpair()
+    executor.logs.mkdir(parents=True, exist_ok=True)
+    log = executor.logs / f"worker-{slot}.log"
+    pid = forked(functools.partial(be_a_worker, ours, theirs, executor.threads), log)
+    theirs.close()
+    process = _Process(Forked(pid), Connection(ours.detach()), log)  # type: ignore[arg-type]
+    executor._processes[slot] = process
+    return process
+
+
+def be_a_worker(ours: socket.socket, theirs: socket.socket, threads: int) -> None:
+    ours.close()
+    sys.argv = ["worker", str(theirs.detach()), str(threads)]
+    harness.worker.main()
+
+
+def forked(act: Callable[[], None], output: Path) -> int:
+    """Process id of a child in a session of its own that acts, says what it says into a file, and ends."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        with output.open("wb") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)
+        act()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+# --- nights --------------------------------------------------------------------------------------------------
+
+
+def be_a_night(folder: Path, arguments: list[str], checkpoint_seconds: float, deaths: list[str]) -> None:
+    os.chdir(folder)
+    LocalExecutor._start = fork_worker  # type: ignore[method-assign]
+    harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
+    for place in deaths:
+        plant(place, folder / "died")
+    sys.argv = ["harness", *arguments]
+    harness.cli.main()
+
+
+def warm_up() -> None:
+    """Import what only a night imports, by preparing, training and mirroring."""
+    for name in ("harness.live", "harness.study", "harness.grid", "harness.commands.night", "rich.live"):
+        importlib.import_module(name)
+    file = parse_study(
+        "study: warm\nmodel: builtin:tiny\ndata: {path: 'builtin:reviews', rows: 40, validation: 10}\n"
+        "configurations: [{epochs: 1, max_length: 16, batch_size: 8, freeze: top-1, dtype: fp32}]\n"
+    )
+    spec = file.spec
+    (config,) = spec.explicit()
+    asked = spec.data.model_dump(mode="json")
+    prepare(PrepareJob(spec.task, asked, 42, spec.models(), spec.demands(), ["loss"], True, {}))
+    with tempfile.TemporaryDirectory() as folder:
+        finished_study(Path(folder) / "results.db")
+        sharing = Sharing(folder + "/cache", 10**9, ("top-1",))
+        job = TrialJob(1, spec.task, asked, 42, config, 42, None, Objective(), folder, True, sharing=sharing)
+        *_, ended = run(job, Warm(), Control())
+        assert isinstance(ended, TrialOutcome) and ended.state == "complete", ended
+
+
+def serve() -> None:
+    """Answer requests: a night to begin, or one to wait for."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "folder" in asked:
+            folder = Path(asked["folder"])
+            act = functools.partial(
+                be_a_night, folder, asked["arguments"], asked["checkpoint_seconds"], asked["deaths"]
+            )
+            answer = forked(act, folder / asked["output"])
+        else:
+            _, status = os.waitpid(asked["wait"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    warm_up()
+    serve()
