@@ -72,16 +72,21 @@ def paired_answers(
         yield a, np.where(rng.random(examples) < alike, a, b)
 
 
-CROSSED = {"seeds": (0.02, 0.0), "examples": (0.004, 0.3), "both": (0.015, 0.15), "neither": (0.0, 0.0)}
-NOISE = 0.25
-"""Standard deviation of a single score's difference that is neither the seed's nor the example's."""
+CROSSED = {
+    "seeds": (0.02, 0.0, 0.25),
+    "seeds alone": (0.02, 0.0, 0.02),
+    "examples": (0.004, 0.3, 0.25),
+    "both": (0.015, 0.15, 0.25),
+    "neither": (0.0, 0.0, 0.25),
+}
+"""Standard deviations of a difference between seeds, between examples, and from cell to cell."""
 
 
 def crossed_tables(rng: np.random.Generator, studies: int, seeds: int, examples: int, kind: str) -> Iterator[Floats]:
     """Differences of scores, shape (seeds, examples); `kind` says what they vary with (CROSSED)."""
-    of_seed, of_example = CROSSED[kind]
+    of_seed, of_example, of_cell = CROSSED[kind]
     for _ in range(studies):
-        noise = rng.normal(0, NOISE, (seeds, examples))
+        noise = rng.normal(0, of_cell, (seeds, examples))
         yield rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_example, examples) + noise
 
 
@@ -134,12 +139,14 @@ def measured() -> Iterator[Row]:
         yield row(
             "Fisher, Newcombe", f"{examples} examples a side", (shares(a, examples, b, examples) for a, b in right)
         )
-    losses = rng.gamma(0.5, 1.0, (2000, 1, 300)) * rng.lognormal(0, 0.5, (2000, 2, 300))
-    yield row("paired bootstrap", "300 skewed losses", (paired_bootstrap(a, b, 1000) for a, b in losses))
+    for examples in (100, 300, 1000):
+        losses = rng.gamma(0.5, 1.0, (2000, 1, examples)) * rng.lognormal(0, 0.5, (2000, 2, examples))
+        found = (paired_bootstrap(a, b, 1000) for a, b in losses)
+        yield row("paired bootstrap", f"skewed losses of {examples:,} examples", found)
     for seeds in (3, 5, 10):
-        families = family_of_seeds(rng, 4000, 4, seeds)
+        families = family_of_seeds(rng, 10_000, 4, seeds)
         wrong = np.mean([any(each.told_apart for each in corrected(family)) for family in families])
-        yield Row("paired t and Holm", f"family of 4, {seeds} seeds: any rejection", 4000, float(wrong), None)
+        yield Row("paired t and Holm", f"family of 4, {seeds} seeds: any rejection", 10_000, float(wrong), None)
     yield from crossed_rows()
 
 
@@ -151,13 +158,13 @@ def crossed_rows() -> Iterator[Row]:
         ("hierarchical bootstrap", lambda table, i: hierarchical_bootstrap(table, np.zeros_like(table), 500, i), 400),
         ("its plain percentiles", percentile, 400),
     )
-    words = {"seeds": "the seed", "examples": "the example", "both": "both", "neither": "neither"}
+    words = {"seeds": "the seed", "seeds alone": "the seed alone", "examples": "the example"}
     for kind in CROSSED:
         for seeds in (3, 5, 10):
             for method, compare, count in methods:
                 tables = crossed_tables(np.random.default_rng(2), count, seeds, 300, kind)
                 found = (compare(table, i) for i, table in enumerate(tables))
-                yield row(method, f"{seeds} seeds x 300 examples, varying with {words[kind]}", found)
+                yield row(method, f"{seeds} seeds x 300 examples, varying with {words.get(kind, kind)}", found)
 
 
 def table(rows: Iterable[Row]) -> str:

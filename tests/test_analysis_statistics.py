@@ -116,14 +116,34 @@ def test_bootstrap_means_are_those_of_a_slow_loop():
     assert resampled_means(scores, 50, seed=7) == pytest.approx(slow)
 
 
-def test_the_paired_bootstrap_agrees_with_that_of_scipy():
+def test_the_paired_bootstrap_is_that_of_a_loop():
+    """The slow twin draws rows one by one and measures each mean in its own standard error."""
     rng = np.random.default_rng(2)
-    a = rng.random(200)
-    b = a - 0.02 + rng.normal(0, 0.1, 200)
-    ours = paired_bootstrap(a, b, resamples=4000)
-    theirs = stats.bootstrap((a - b,), np.mean, method="percentile", n_resamples=4000, rng=3).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.001)
-    assert ours.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.01)
+    a = rng.random(60)
+    b = a - 0.02 + rng.normal(0, 0.1, 60)
+    ours, found = paired_bootstrap(a, b, resamples=2000), a - b
+    distances = []
+    for _ in range(2000):
+        drawn = [found[rng.integers(60)] for _ in range(60)]
+        distances.append(abs(np.mean(drawn) - found.mean()) / np.std(drawn))
+    half = np.quantile(distances, 0.95) * found.std()
+    assert (ours.low, ours.high) == pytest.approx((found.mean() - half, found.mean() + half), abs=0.1 * half)
+    assert ours.p_value == pytest.approx(np.mean(np.array(distances) >= abs(found.mean()) / found.std()), abs=0.03)
+
+
+def test_the_paired_bootstrap_of_many_well_behaved_scores_is_the_t_test():
+    rng = np.random.default_rng(2)
+    a = rng.random(2000)
+    b = a - 0.004 + rng.normal(0, 0.1, 2000)
+    ours, theirs = paired_bootstrap(a, b, resamples=8000), stats.ttest_rel(a, b)
+    bounds = theirs.confidence_interval()
+    assert (ours.low, ours.high) == pytest.approx((bounds.low, bounds.high), abs=0.0003)
+    assert ours.p_value == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+def test_where_one_example_differs_the_paired_bootstrap_has_no_bounds():
+    found = paired_bootstrap(np.r_[0.5, np.zeros(99)], np.zeros(100))
+    assert found.estimate == 0.005 and math.isnan(found.low) and found.p_value > 0.3
 
 
 def test_the_paired_bootstrap_says_nothing_of_two_equal_models():
@@ -139,7 +159,9 @@ def test_the_paired_bootstrap_rejects_by_chance_as_often_as_it_says():
 
 
 def test_a_paired_p_value_is_never_zero():
-    assert paired_bootstrap(np.ones(20), np.zeros(20), resamples=99).p_value == pytest.approx(0.02)
+    assert paired_bootstrap(np.ones(20), np.zeros(20), resamples=99).p_value == 0.01
+    assert paired_bootstrap(np.ones(20) + np.arange(20) / 100, np.zeros(20), resamples=99).p_value == 0.01
+    assert paired_bootstrap([1.0, 1.0], [0.0, 0.0]).p_value == 0.5 and paired_bootstrap([1.0], [0.0]).p_value == 1.0
 
 
 def test_pairs_that_do_not_match_are_refused():

