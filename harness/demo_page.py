@@ -15,8 +15,8 @@ STYLE = f"""
 .context {{white-space: pre-wrap; line-height: 1.6; overflow-wrap: anywhere}}
 .context mark {{background: #fde68a; color: #111; border-radius: 3px; padding: 1px 2px}}
 .bar {{background: #2563eb; height: 0.7em; border-radius: 2px; min-width: 1px}}
-.prose table.ranked {{border-collapse: collapse; margin-top: 0.7em; width: auto}}
-.prose table.ranked :is(tr, td, th) {{border: 0; text-align: left}}
+.prose table.ranked {{border: 0; border-collapse: collapse; margin-top: 0.7em; width: auto}}
+.prose table.ranked :is(thead, tbody, tr, td, th) {{border: 0; text-align: left}}
 .prose table.ranked :is(td, th) {{padding: 3px 18px 3px 0}}
 .note {{opacity: 0.75}}
 .label {{font-size: 0.85em; margin: 0.8em 0 0}}
