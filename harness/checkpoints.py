@@ -124,7 +124,11 @@ def find(folder: Path, identity: Mapping[str, Any]) -> Found:
     for path in _generations(folder):
         fault = verify(path)
         if not fault:
-            snapshot, stored = _read(path)
+            try:
+                snapshot, stored = _read(path)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:  # whatever its sums say
+                fault = f"{type(error).__name__}: {error}"
+        if not fault:
             differing = sorted(key for key in identity if stored.get(key) != identity[key])
             if not differing:
                 return Found(snapshot, tuple(incidents))

@@ -5,8 +5,10 @@ Commands import what they need when they run, so that `harness --help` answers a
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
+import traceback
 
 import typer
 
@@ -48,16 +50,28 @@ def _interrupted(*_: object) -> None:
 def main() -> None:
     """Entry of the `harness` command: every error becomes one message and its exit code."""
     signal.signal(signal.SIGINT, _interrupted)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter ends no night
     try:
         app()
     except HarnessError as error:
-        from harness.terminal import printable
-
-        typer.echo(f"harness: {printable(str(error))}", err=True)
+        typer.echo(f"harness: {_public(str(error))}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has seen enough
         sys.exit(0)
+    except Exception:  # a mistake of this program: whoever mends it needs the place
+        typer.echo(_public(traceback.format_exc()), err=True)
+        sys.exit(HarnessError.exit_code)
+
+
+def _public(text: str) -> str:
+    """What may go to a terminal or a log: without control characters, passwords and tokens."""
+    from harness.results.text import scrub
+    from harness.terminal import printable
+
+    return printable(scrub(text))
 
 
 if __name__ == "__main__":

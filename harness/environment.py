@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess  # noqa: S404
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED",
     "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM", "PYTORCH_CUDA_ALLOC_CONF",
 )  # fmt: skip
+
+# A gated model cannot be had without the Hub's token, nor any behind a proxy without its password.
+NEEDED = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")
+SECRET = re.compile(r"(?i)secret|passw|passphrase|credential|(^|_)(token|jwt|key|access_key_id)$|api_?key|private_?key")
+SECRET_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@|PRIVATE KEY-----")
 
 
 def capture(device: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -42,6 +48,15 @@ def capture(device: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "device": dict(device or {}),
+    }
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process that reads the files of others is given: no passwords or keys but those of Hub and proxy."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(NEEDED) or not (SECRET.search(name) or SECRET_URL.search(value))
     }
 
 

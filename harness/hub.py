@@ -6,6 +6,7 @@ wherever the branch points by then. Weights are safetensors: reading other files
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +49,26 @@ def locate(model: str, commit: str | None = None) -> Located:
         found = snapshot(model, commit)
     if not any(Path(found.path).glob("*.safetensors")):
         raise without_safetensors(model, found)
+    refuse_shards_elsewhere(model, Path(found.path))
     return found
+
+
+def refuse_shards_elsewhere(model: str, folder: Path) -> None:
+    """An index of shards may name the files beside it and no others.
+
+    Raises:
+        DataError: it names another place, or cannot be read.
+    """
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return
+    try:
+        names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"model {model!r}: {index} is damaged: {error!r}") from None
+    elsewhere = sorted(name for name in names if Path(name).name != name)
+    if elsewhere:
+        raise DataError(f"model {model!r}: {index} names weights outside of its folder: {elsewhere[0]!r}")
 
 
 def snapshot(model: str, commit: str | None) -> Located:

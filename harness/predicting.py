@@ -16,7 +16,7 @@ from harness.encoder import Encoder
 from harness.errors import DataError, UsageError
 from harness.evaluation import predict as logits_of_all
 from harness.loading import EVALUATION_PLACES
-from harness.preparation import check_tokenizer, read_config, unreadable
+from harness.preparation import check_tokenizer, read_config, reading
 from harness.spans import NULL, Spans, best_spans
 from harness.tasks import base as tasks
 from harness.tasks.base import Examples, Features, IntArray, Logits, Task
@@ -51,11 +51,9 @@ def kept_encoder(model: KeptModel, task: Task, warm: Warm) -> tuple[Encoder, Any
         DataError: for a folder that holds no readable model, or one whose head is not there.
     """
     read_config("kept", model.folder)
-    try:
+    with reading("kept", model.folder):
         encoder = warm.encoder(task, model.folder, model.config, len(model.label_names))
         tokenizer = warm.tokenizer(model.folder)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise unreadable("kept", model.folder, error) from error
     if encoder.fresh:
         raise DataError(f"{model.folder} lacks weights that a kept model has, such as {min(encoder.fresh)}")
     check_tokenizer("kept", tokenizer, encoder.config)

@@ -5,7 +5,8 @@ What a trial would stumble over in the night is refused here, with the field and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ import transformers
 
 import harness.data as rows
 import harness.devices as devices
+import harness.disk as disk
 import harness.environment as environment
 import harness.metrics as metrics
-from harness.architectures import architecture_of, layer_count, max_positions
+from harness.architectures import layer_count, max_positions
 from harness.encoder import weights_hash
-from harness.errors import DataError, SpecError, TrialFailure, UnavailableError
+from harness.errors import DataError, HarnessError, SpecError, TrialFailure, UnavailableError
 from harness.freezing import parse as parse_freeze
 from harness.hub import Located, locate
 from harness.jobs import Demand, ModelSummary, Prepared, PrepareJob, SplitSummary
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 from harness.tasks.base import Examples, Task
+
+MOST_LAYERS = 1_000
 
 
 def prepare(job: PrepareJob) -> Prepared:
@@ -121,32 +125,48 @@ def read_config(name: str, path: str) -> Any:
         SpecError: an unsupported architecture.
         DataError: a folder that holds no readable model.
     """
-    try:
+    with reading(name, path):
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise unreadable(name, path, error) from error
-    architecture_of(config)
+    if not 1 <= layer_count(config) <= MOST_LAYERS:  # before a model of so many is built
+        raise DataError(f"model {name!r}: its config.json has {layer_count(config)} layers; 1 to {MOST_LAYERS} can be")
     return config
 
 
-def unreadable(name: str, path: str, error: Exception) -> DataError:
-    """The error for a damaged model."""
-    first_line = str(error).strip().split("\n")[0]
-    return DataError(f"model {name!r}: the folder {path} holds no readable model: {first_line}")
+def read_tokenizer(name: str, path: str) -> Any:
+    """The tokeniser beside a model.
+
+    Raises:
+        DataError: when its files cannot be read.
+    """
+    with reading(name, path):
+        return transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+
+
+@contextmanager
+def reading(name: str, path: str) -> Iterator[None]:
+    """Whatever the libraries raise over the files of a model is said of the files.
+
+    By no list of types: what the files may hold is without end, and every library has errors of its own.
+    """
+    try:
+        yield
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:
+        if disk.is_full(error):
+            raise
+        said = str(error).strip().split("\n")[0] or type(error).__name__
+        words = f"model {name!r}: the folder {path} holds no readable model: {said}"
+        raise DataError(words) from error
 
 
 def summarise_model(name: str, found: Located, config: Any, task: Task, num_labels: int) -> ModelSummary:
     """Load a model with the task's head, as a trial will, and its tokeniser; tell what it is."""
     path = found.path
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = read_tokenizer(name, path)
+    with reading(name, path):
         model = task.model(path, num_labels, dropout=None)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise unreadable(name, path, error) from error
-    except Exception as error:  # safetensors and tokenizers raise classes of their own, derived from Exception alone
-        if type(error).__module__.split(".")[0] not in {"safetensors", "safetensors_rust", "tokenizers", "builtins"}:
-            raise
-        raise unreadable(name, path, error) from error
+    check_weights(name, model)
     check_tokenizer(name, tokenizer, config)
     return ModelSummary(
         name=name,
@@ -157,6 +177,13 @@ def summarise_model(name: str, found: Located, config: Any, task: Task, num_labe
         revision=found.commit,
         weights_hash=weights_hash(model.state_dict(), model.fresh_parameters),
     )
+
+
+def check_weights(name: str, model: Any) -> None:
+    """Refuse weights from which no training could begin."""
+    for parameter, values in model.named_parameters():
+        if not torch.isfinite(values).all():
+            raise DataError(f"model {name!r}: its weights {parameter} are not finite; take them from their source anew")
 
 
 def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:

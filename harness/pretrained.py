@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def load_pretrained(
 
     Raises:
         UsageError: when the environment would let files run code.
-        SpecError: for an unsupported architecture, or when embeddings or layers are missing in the file.
+        SpecError: for an unsupported architecture, or when embeddings or layers are missing in the file, or unused.
     """
     _refuse_pickles()
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
@@ -61,6 +62,7 @@ def load_pretrained(
     )
     fresh = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
     _refuse_holes(path, [describe(name, config, row) for name in sorted(fresh)])
+    _refuse_unused_layers(path, sorted(loading["unexpected_keys"]))
     model.fresh_parameters = frozenset(fresh)
     return model
 
@@ -78,4 +80,14 @@ def _refuse_holes(path: str, fresh: Sequence[ParameterInfo]) -> None:
         raise SpecError(
             f"model: {path} lacks {len(holes)} weights of its encoder, such as {holes[0]}; "
             "training would start from noise"
+        )
+
+
+def _refuse_unused_layers(path: str, unused: Sequence[str]) -> None:
+    """A head that is not used is normal; a layer that is not used is another model than the file's."""
+    layers = [name for name in unused if re.search(r"(^|\.)layers?\.\d+\.", name)]
+    if layers:
+        raise SpecError(
+            f"model: {path} holds layers that its config.json does not speak of, such as {layers[0]}; "
+            "to train fewer layers, save the smaller model with `save_pretrained`"
         )

@@ -41,6 +41,8 @@ def _forget_surplus(store: Store, roster: Roster, keep: int) -> None:
 
 def _clear(store: Store, trial_id: int, but: str | None) -> None:
     folder = store.trial_folder(trial_id)
+    if folder.is_symlink():
+        return  # what it points to is not ours to empty
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name != but:
             shutil.rmtree(path, ignore_errors=True)

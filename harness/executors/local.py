@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pynvml
 
+from harness.environment import without_secrets
 from harness.executors.base import Executor, Job
 from harness.records import Message, WorkerDied
 
@@ -134,7 +135,7 @@ class LocalExecutor(Executor):
         return [sys.executable, "-m", "harness.worker", str(descriptor), str(self.threads)]
 
     def _environment(self, slot: int) -> dict[str, str]:
-        environment = dict(os.environ)
+        environment = without_secrets(os.environ)
         environment["TOKENIZERS_PARALLELISM"] = "false"
         environment["OMP_NUM_THREADS"] = str(self.threads)
         # Threads that spin at barriers for long make a step 3 to 30 times slower beside one busy process, threads

@@ -6,6 +6,7 @@ Functions over a connection that `store.py` has opened.
 from __future__ import annotations
 
 import math
+import operator
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -61,12 +62,14 @@ def unpack(row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         StorageError: when the bytes are not those that were written.
     """
     try:
-        raw = zlib.decompress(row["data"])
-    except zlib.error as error:
+        shape = [operator.index(length) for length in row["shape"]]
+        size = 4 * math.prod(max(length, 0) for length in shape)
+        raw = zlib.decompressobj().decompress(row["data"], size + 1)  # no more than the shape speaks of
+    except (zlib.error, TypeError, OverflowError) as error:
         raise StorageError(f"a stored prediction cannot be decompressed ({error}): the database is damaged") from error
-    if zlib.crc32(raw) != row["crc32"]:
-        raise StorageError("a stored prediction does not match its checksum: the database is damaged")
-    return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(row["shape"])
+    if len(raw) != size or min(shape, default=0) < 0 or zlib.crc32(raw) != row["crc32"]:
+        raise StorageError("a stored prediction does not match its checksum or its shape: the database is damaged")
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(shape)
 
 
 def stored_metrics(connection: sa.Connection, trial_id: int, epoch: int) -> dict[MetricKey, float]:

@@ -36,7 +36,7 @@ def rows_of(path: Path, task: str = CLASSES) -> int:
     return len(splits.train) + len(splits.validation)
 
 
-# --- three hundred damaged files ------------------------------------------------------------------------------
+# --- three hundred damaged files -----------------------------------------------------------------------------
 
 
 def squad() -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_refused_or_has_the_rows_that_it_holds(
     assert seen["refused"] > 10, seen
 
 
-# --- one by one: what a damaged or odd file is told ------------------------------------------------------------
+# --- one by one: what a damaged or odd file is told ----------------------------------------------------------
 
 LINES = [json.dumps(row) for row in ROWS]
 
@@ -205,7 +205,7 @@ def test_what_is_no_data_file_is_refused_whatever_its_ending(tmp_path: Path, end
     assert refused.value.exit_code == 65
 
 
-# --- the command ------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ VALID = [init_template("x"), *(path.read_text() for path in sorted(STUDIES.glob(
 SECONDS, MEGABYTES = 5.0, 500
 
 
-# --- what a file says, by other means than the product's -------------------------------------------------------
+# --- what a file says, by other means than the product's -----------------------------------------------------
 
 
 def said(node: Any) -> Any:
@@ -94,7 +94,7 @@ def refused_or_meant(text: str) -> None:
     assert time.monotonic() - began < SECONDS
 
 
-# --- two thousand files ------------------------------------------------------------------------------------------
+# --- two thousand files --------------------------------------------------------------------------------------
 
 PIECES = st.sampled_from(
     "- : [ ] { } , # & * ! | > ' \" % @ ` ? ~ 1 -1 0 1e-5 010 0x1F 1_000 12:30 .inf .nan null true no off yes study "
@@ -191,7 +191,7 @@ def test_bytes_that_are_no_text_are_refused_with_the_file(
         assert str(error).startswith(str(path))
 
 
-# --- traps, one by one (S4) ---------------------------------------------------------------------------------------
+# --- traps, one by one (S4) ----------------------------------------------------------------------------------
 
 
 def bomb(levels: int) -> str:
@@ -242,7 +242,7 @@ def test_a_trap_of_yaml_is_refused_with_its_line(added: str, words: str, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-# --- the command --------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
