@@ -23,6 +23,7 @@ from harness.results.engine import (
     files_folder,
     is_server,
     open_engine,
+    public,
     revision_of,
     storage_errors,
 )
@@ -66,18 +67,13 @@ def record(target: str | Path, study: str | None) -> Iterator[Finding]:
         yield note("database", f"there is no database {database_path(target)} yet", "harness run makes it")
         return
     try:
-        with storage_errors(_named(target)):
+        with storage_errors(target):
             yield from _opened(target, study)
     except HarnessError as error:
         yield wrong("database", error, str(error), _mend_of(error))
     except Exception as error:  # what a changed bit in a row makes of the code that reads it is a finding too
         words = f"the record holds what no harness wrote: {type(error).__name__}: {error}"
         yield wrong("database", StorageError, words, RECOVER)
-
-
-def _named(target: str | Path) -> str | sa.URL:
-    """The database as messages may call it: without a password."""
-    return sa.make_url(str(target)).set(password=None) if is_server(target) else str(target)
 
 
 def _mend_of(error: HarnessError) -> str:
@@ -87,15 +83,15 @@ def _mend_of(error: HarnessError) -> str:
 def _opened(target: str | Path, study: str | None) -> Iterator[Finding]:
     found = revision_of(target)
     if found is None:
-        yield note("database", f"{target} holds no study of this harness yet", "harness run makes its tables")
+        yield note("database", f"{public(target)} holds no study of this harness yet", "harness run makes its tables")
         return
     if found != schema.HEAD:
-        words = f"{target} has schema {found} of an older harness, this one has {schema.HEAD}"
+        words = f"{public(target)} has schema {found} of an older harness, this one has {schema.HEAD}"
         yield note("database", words, f"`{REPAIR}`, or the next `harness run`, brings it forward after a copy")
         return
     engine = open_engine(target, read_only=True)
     with closing(engine):
-        yield good("database", f"{target} has schema {found}")
+        yield good("database", f"{public(target)} has schema {found}")
         faults = list(_of_file(engine))
         yield from faults
         if any(RECOVER == fault.mend for fault in faults):
@@ -204,6 +200,6 @@ def study_in(target: str | Path, name: str) -> StudyFile | None:
         engine = open_engine(target, read_only=True)
         with closing(engine), engine.connect() as connection:
             text = next((row.text for row in studies(connection) if row.name == name), None)
-        return None if text is None else parse_study(text, name=f"study {name} in {target}")
+        return None if text is None else parse_study(text, name=f"study {name} in {public(target)}")
     except HarnessError:
         return None

@@ -19,7 +19,7 @@ from harness.board import Board, Observer, Slot, board
 from harness.configuration import Objective
 from harness.confirming import Confirming
 from harness.deadline import Deadline, Stop
-from harness.errors import Interrupted
+from harness.errors import Interrupted, UnavailableError
 from harness.executors.base import Executor
 from harness.grid import confirming, whole
 from harness.jobs import Sharing, TrainJob, TrialJob
@@ -36,6 +36,8 @@ from harness.spec import StudyFile, StudySpec
 TICK_SECONDS = 0.5
 KILLED = (-9, -15)
 MOST_DEATHS = 2  # after so many a trial whose worker was killed from outside is still taken up; the next fails it
+MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
+LONELY_SECONDS = 600.0  # without any worker a night ends; it goes on with the next run
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
 
 
@@ -78,6 +80,7 @@ class Night:
         self._adapted: dict[str, str] = {}
         self._ending = False
         self._closed = False
+        self._lonely: float | None = None  # since when no worker can be had
         self._full = ""  # what a worker said about a full disk
 
     # --- one night ------------------------------------------------------------------------------
@@ -91,6 +94,7 @@ class Night:
 
     def through(self) -> None:
         """Prepare, then keep every worker busy until the plan or the budget ends."""
+        mirror.sync(self.store, self.row.id)
         shelf.tidy_all(self.store, self.trials, self.spec.keep)
         if self.slots < self.executor.slots:
             self.observer.note("one worker: an objective is a speed, which trials side by side would distort")
@@ -98,8 +102,9 @@ class Night:
         self._opened = prepare(self.store, self.row, self.file, begun, self.executor, self.observer, self.stop)
         night = Adapting(self.store, self.row, self.spec, self.executor, self.observer, self.stop, self.deadline)
         self._adapted = night.all(self._opened)
+        self.store.waiting = self._without_database
         self._fill()
-        while self.running:
+        while self.running or self._without_workers():
             for slot, message in self.executor.messages(TICK_SECONDS):
                 self._take(slot, message)
             self._watch()
@@ -119,6 +124,8 @@ class Night:
     def _fill(self) -> None:
         for slot in range(self.slots):
             if slot in self.running or self._closed or self.deadline.passed() or self.stop.asked:
+                continue
+            if not self.executor.ready(slot):
                 continue
             trial = self._next()
             if trial is None:
@@ -174,7 +181,7 @@ class Night:
         running = Slot({}, time.monotonic())
         trial: TrialRow | None = first
         while trial is not None:
-            self.store.start_trial(trial.id, f"local-{slot}", self._opened.environment)
+            self.store.start_trial(trial.id, self.executor.name(slot), self._opened.environment)
             running.trials[trial.id] = self._refresh(trial.id)
             self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
             trial = self._companion(first) if len(running.trials) < grouping.MOST else None
@@ -318,9 +325,13 @@ class Night:
     def _lost(self, trial: TrialRow, death: WorkerDied, alone: bool) -> None:
         how = f"signal {-death.exit_code}" if death.exit_code < 0 else f"exit code {death.exit_code}"
         message = f"worker died with {how} in trial {trial.number}"
-        details = {"exit_code": death.exit_code, "log": death.log_tail}
-        kind = "interrupted" if self.stop.asked else "worker_died"  # a death that was asked for does not count
-        again = not alone or (death.exit_code in KILLED and self.store.deaths(trial.id) < MOST_DEATHS)
+        kind, most = "worker_died", MOST_DEATHS
+        if death.node:
+            message = f"node {death.node} died in trial {trial.number}"
+            kind, most = "node_died", MOST_NODE_DEATHS
+        details = {"exit_code": death.exit_code, "node": death.node, "log": death.log_tail}
+        again = not alone or (death.exit_code in KILLED and self.store.deaths(trial.id, kind) < most)
+        kind = "interrupted" if self.stop.asked else kind  # a death that was asked for does not count
         if self.stop.asked or again:
             self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", details))
             self._refresh(trial.id)
@@ -342,6 +353,35 @@ class Night:
         for slot, running in list(self.running.items()):
             if time.monotonic() - running.heard > silence:
                 self._hung(slot, running)
+
+    def _without_workers(self) -> bool:
+        """Whether trials wait for a worker and there is none, as on a cluster whose nodes are gone.
+
+        Raises:
+            UnavailableError: for minutes now.
+        """
+        if self._closed or self._ending or self.stop.asked or self._full:
+            return False
+        if any(self.executor.ready(slot) for slot in range(self.slots)) or not self.work_left():
+            self._lonely = None
+            return False
+        if self._lonely is None:
+            self._lonely = time.monotonic()
+            self.observer.note("no node of the cluster has room for a worker; waiting for one")
+        if time.monotonic() - self._lonely > LONELY_SECONDS:
+            raise UnavailableError(
+                f"no node of the cluster has had room for a worker for {LONELY_SECONDS / 60:.0f} minutes; everything "
+                f"recorded is safe. Add nodes, then go on with: harness run {self.row.name}"
+            )
+        return True
+
+    def _without_database(self, words: str) -> None:
+        """The database's server is away: nobody is blamed for the silence, and an end can be asked for."""
+        if self.stop.asked:
+            raise Interrupted(f"interrupted; {words}", self.stop.exit_code)
+        for running in self.running.values():
+            running.heard = time.monotonic()
+        self.observer.note(words)
 
     def _hung(self, slot: int, running: Slot) -> None:
         self.executor.kill(slot)

@@ -14,6 +14,7 @@ from harness.deadline import Stop
 from harness.errors import DataError, UsageError
 from harness.executors.local import LocalExecutor
 from harness.question_rows import CLASSES
+from harness.results.engine import public
 from harness.results.exports import best_kept, kept_folder
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
@@ -65,7 +66,7 @@ def choose(db: str, name: str, number: int | None = None) -> Chosen:
     with Store.open(db, create=False) as store:
         study = store.study(name)
         if study is None:
-            raise UsageError(f"no study {name!r} in {db}; harness status lists them")
+            raise UsageError(f"no study {name!r} in {public(db)}; harness status lists them")
         best = best_kept(store, name)
         trial = best.trial if number is None else _kept_trial(store, study, number)
         folder = kept_folder(store, trial)

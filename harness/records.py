@@ -183,10 +183,15 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The executor's word for a worker that is gone: exit code, or minus the signal's number."""
+    """The executor's word for a worker that is gone: exit code, or minus the signal's number.
+
+    Attributes:
+        node: of a cluster that is gone with everything on it; empty for a worker that died alone.
+    """
 
     exit_code: int
     log_tail: str = ""
+    node: str = ""
 
 
 class Message(NamedTuple):

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from harness.errors import HeldError, StorageError, UsageError
 from harness.results import mirror, schema, soundness
-from harness.results.engine import database_path, files_folder, is_server, revision_of
+from harness.results.engine import database_path, files_folder, is_server, public, revision_of
 from harness.results.holders import living_holders, open_sessions
 from harness.results.mirrored import mirrored
 from harness.results.ownership import process_started
@@ -58,7 +58,7 @@ def repair(target: str | Path) -> Repaired:
     done = []
     revision = revision_of(target)
     if revision is None:
-        raise UsageError(f"{target} holds no study of this harness yet; `harness run` makes its tables")
+        raise UsageError(f"{public(target)} holds no study of this harness yet; `harness run` makes its tables")
     backup = None
     if revision != schema.HEAD:
         Store.open(target, create=False).close()

@@ -149,7 +149,8 @@ def _run(
     with store.hold(row.id):  # before the file is looked at: another process may be running it
         row = agree(store, row, file)
         night = Night(store, row, file, executor, observer, stop, sharing, searching)
-        mirror.sync(store, row.id)
         if night.work_left():
             night.through()
+        else:
+            mirror.sync(store, row.id)
         return night.board()

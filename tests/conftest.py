@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from servers import database, postgres, server_database
+
+__all__ = ["database", "postgres", "server_database"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

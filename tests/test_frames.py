@@ -29,9 +29,9 @@ EPOCH = (
 
 
 @pytest.fixture
-def engine(tmp_path):
+def engine(database):
     """Two studies; the first with a complete trial of three epochs and a waiting one."""
-    with Store.open(tmp_path / "results.db") as store:
+    with Store.open(database) as store:
         study_id = store.create_study(study_file())
         store.create_study(study_file("empty"))
         with store.hold(study_id):
@@ -44,7 +44,7 @@ def engine(tmp_path):
             store.finish_trial(row.id, outcome, (Objective(),))
             store.add_trial(study_id, row.config, 43, 1, None, "grid")
             store.record_incident(study_id, row.id, Incident("oom", "halved", {"batch_size": 8}))
-    engine = open_engine(tmp_path / "results.db", read_only=True)
+    engine = open_engine(database, read_only=True)
     yield engine
     engine.dispose()
 
@@ -117,9 +117,9 @@ def test_types_do_not_depend_on_the_rows(engine):
     assert str(whole["reason"].dtype) == "str"
 
 
-def test_values_are_given_as_measured(tmp_path):
+def test_values_are_given_as_measured(database):
     values = [math.nan, math.inf, -math.inf, 0.25]
-    with Store.open(tmp_path / "other.db") as store:
+    with Store.open(database) as store:
         row = running(store, store.create_study(study_file()))
         metrics = tuple(MetricValue("validation", f"m{i}", value) for i, value in enumerate(values))
         store.record_epoch(row.id, epoch(1, metrics=metrics))
@@ -158,8 +158,8 @@ def test_an_unknown_study_is_named_with_the_known_ones(engine):
             read(engine, "prob")
 
 
-def test_reading_waits_for_no_writer(engine, tmp_path):
-    writer = open_engine(tmp_path / "results.db")
+def test_reading_waits_for_no_writer(engine, database):
+    writer = open_engine(database)
     with writer.connect() as connection:
         connection.execute(sa.select(1))  # an open write transaction that has written nothing yet
         assert len(frames.summary(engine, "probe")) == 2

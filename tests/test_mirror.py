@@ -19,8 +19,8 @@ STRANGE = "a b%20?c{d}#.db"
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "results.db") as opened:
+def store(database):
+    with Store.open(database) as opened:
         yield opened
 
 
@@ -32,8 +32,12 @@ def finished(store: Store, study_id: int, outcome: TrialOutcome, losses=(0.5, 0.
     return row.id
 
 
+def url(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
 def theirs(store: Store, name: str = "probe") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{store.target}")
+    return optuna.load_study(study_name=name, storage=url(store))
 
 
 def test_a_finished_trial_is_there_with_parameters_and_epochs(store):
@@ -63,7 +67,7 @@ def test_a_trial_is_written_as_optuna_writes_it(store):
     finished(store, study_id, TrialOutcome("failed", "diverged"), losses=(math.inf, -math.inf, math.nan), epochs=3)
     mirror.sync(store, study_id)
     ours = theirs(store)
-    optunas = optuna.create_study(storage=f"sqlite:///{store.target}", study_name="twin")
+    optunas = optuna.create_study(storage=url(store), study_name="twin")
     optunas.add_trials(ours.trials)
     for one, other in zip(ours.trials, optunas.trials, strict=True):
         for name in ("number", "state", "datetime_start", "datetime_complete", "params", "distributions"):
@@ -163,22 +167,22 @@ def test_any_file_name_works(tmp_path):
 
 def test_a_study_of_another_kind_under_the_name_is_refused(store):
     study_id = store.create_study(study_file())
-    optuna.create_study(storage=f"sqlite:///{store.target}", study_name="probe", direction="maximize")
+    optuna.create_study(storage=url(store), study_name="probe", direction="maximize")
     with pytest.raises(SpecError, match="another study named 'probe' with directions"):
         mirror.sync(store, study_id)
 
 
-def sync_in_a_child(path, study_id) -> None:
-    with Store.open(path) as store:
+def sync_in_a_child(database, study_id) -> None:
+    with Store.open(database) as store:
         mirror.sync(store, study_id)
 
 
-def test_studies_mirrored_at_once_do_not_disturb_each_other(store, tmp_path):
+def test_studies_mirrored_at_once_do_not_disturb_each_other(store, database):
     ids = [store.create_study(study_file(f"study-{i}")) for i in range(3)]
     for study_id in ids:
         for epochs in (2, 3, 4):
             finished(store, study_id, TrialOutcome("complete"), epochs=epochs)
-    children = [process(sync_in_a_child, tmp_path / "results.db", study_id) for study_id in ids]
+    children = [process(sync_in_a_child, database, study_id) for study_id in ids]
     for child in children:
         child.start()
     for child in children:
@@ -192,7 +196,7 @@ def test_the_dashboard_lists_the_study(store):
     study_id = store.create_study(study_file())
     finished(store, study_id, TrialOutcome("complete"))
     mirror.sync(store, study_id)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{store.target}")
+    storage = optuna.storages.RDBStorage(url(store))
     said: list[str] = []
     environment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "SERVER_NAME": "x", "SERVER_PORT": "1"}
     environment |= {"wsgi.url_scheme": "http", "wsgi.input": None}

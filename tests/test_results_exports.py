@@ -18,8 +18,8 @@ from harness.spec import parse_study
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "results.db") as opened:
+def store(database):
+    with Store.open(database) as opened:
         study_id = opened.create_study(study_file())
         row = running(opened, study_id)
         opened.record_epoch(row.id, epoch(1, validation=0.3))
@@ -114,8 +114,8 @@ def two_seeds(store: Store, rate: float, losses: tuple[float, float]) -> list[in
     return found
 
 
-def test_the_copied_model_is_of_the_configuration_with_the_best_mean_and_not_of_the_luckiest_seed(tmp_path):
-    with Store.open(tmp_path / "results.db") as opened:
+def test_the_copied_model_is_of_the_configuration_with_the_best_mean_and_not_of_the_luckiest_seed(tmp_path, database):
+    with Store.open(database) as opened:
         opened.create_study(parse_study(TEXT.format(name="probe") + "replicates: 2\n"))
         two_seeds(opened, 1e-5, (0.10, 0.90))
         even = two_seeds(opened, 2e-5, (0.35, 0.30))

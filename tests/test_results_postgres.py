@@ -1,72 +1,44 @@
-"""The same record on a server: set HARNESS_POSTGRES to a `postgresql+psycopg://` URL of an empty scratch database."""
+"""What only a server can do to a night: refuse, restart, cut a commit short, hold many studies, tell its password.
+
+That the record is the same on both is said by the tests that take the fixture `database`.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import optuna
+import nights
 import pytest
+import scripted
 import sqlalchemy as sa
-from results_support import barrier, epoch, pipe, prepared, process, running, study_file
+from results_support import barrier, epoch, facts, pipe, process, running, study_file
+from servers import Server
 
-from harness.configuration import Objective
-from harness.errors import HeldError, StorageError
+from harness.errors import HeldError, Interrupted, StorageError, UnavailableError, UsageError
+from harness.jobs import TrialJob
 from harness.records import Incident, TrialOutcome
-from harness.results import frames, mirror, tables
-from harness.results.engine import open_engine
+from harness.results import frames, server, tables
+from harness.results.engine import files_folder, open_engine, public
 from harness.results.store import Store
 
-URL = os.environ.get("HARNESS_POSTGRES", "")
-pytestmark = [pytest.mark.postgres, pytest.mark.skipif(not URL, reason="HARNESS_POSTGRES names no server")]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 
 @pytest.fixture
-def empty(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    engine = sa.create_engine(URL)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
-
-
-@pytest.fixture
-def store(empty):
-    with Store.open(URL) as opened:
+def store(server_database: str) -> Iterator[Store]:
+    with Store.open(server_database) as opened:
         yield opened
 
 
-def test_a_trial_is_recorded_and_read_as_on_sqlite(store, tmp_path):
-    study_id = store.create_study(study_file())
-    with store.hold(study_id):
-        store.record_prepared(study_id, prepared())
-        row = running(store, study_id)
-        assert store.record_epoch(row.id, epoch(1, validation=0.4)) == "stored"
-        assert store.record_epoch(row.id, epoch(2, validation=math.nan)) == "stored"
-        assert store.record_epoch(row.id, epoch(2, validation=math.nan)) == "same"
-        store.record_incident(study_id, row.id, Incident("odd\x00", "a\ud800", {"x": math.inf}))
-        objectives = (Objective(), Objective("train_samples_per_second", "maximize"))
-        store.finish_trial(row.id, TrialOutcome("complete"), objectives)
-    assert store.trial(row.id).objective_values == (0.4, 8.0)
-    engine = open_engine(URL, read_only=True)
-    shown = frames.summary(engine, "probe").iloc[0]
-    assert (shown["validation_loss"], shown["train_samples_per_second"], shown["eval_samples_per_second"]) == (
-        0.4,
-        8,
-        8,
-    )
-    assert frames.epochs(engine)["validation_loss"].isna().tolist() == [False, True]
-    assert frames.predictions(engine, row.id, 1).tolist() == [[1.0, 1.0]] * 4
-    with pytest.raises(sa.exc.DBAPIError, match="read-only"), engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM harness_metric")
-    engine.dispose()
-    assert store.files == tmp_path / "results.files"
+# --- another database than a file ------------------------------------------------------------------------------
 
 
-def test_the_server_says_what_every_table_and_column_means(store):
+def test_the_server_says_what_every_table_and_column_means(store: Store) -> None:
     found = sa.inspect(store.engine)
     for table in (tables.metadata.tables[name] for name in found.get_table_names() if name in tables.metadata.tables):
         assert found.get_table_comment(table.name)["text"] == table.comment
@@ -74,69 +46,355 @@ def test_the_server_says_what_every_table_and_column_means(store):
         assert comments == {column.name: column.comment for column in table.columns}
 
 
-def test_what_is_there_is_refused_by_name(store):
+def test_who_only_reads_cannot_write(store: Store, server_database: str) -> None:
+    engine = open_engine(server_database, read_only=True)
+    with pytest.raises(sa.exc.DBAPIError, match="read-only"), engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM harness_metric")
+
+
+def test_what_is_there_is_refused_by_name(store: Store) -> None:
     study_id = store.create_study(study_file())
-    with pytest.raises(StorageError, match="there already"):
-        store.create_study(study_file())
     row = running(store, study_id)
     with pytest.raises(StorageError, match="trial 0 has this configuration"):
         store.add_trial(study_id, row.config, row.seed, 0, None, "grid")
 
 
-def test_finished_trials_are_mirrored_once(store):
+def test_files_of_two_databases_never_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["postgresql+psycopg://me@one/results", "postgresql+psycopg://me@one/other", "results.db"]
+    folders = [files_folder(name) for name in names]
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders} == {tmp_path}
+    assert files_folder("postgresql+psycopg://me@one/..%2Fup").parent == tmp_path
+
+
+def open_together(url: str, gate, sender) -> None:
+    gate.wait()
+    try:
+        Store.open(url).create_study(study_file(f"study-{os.getpid()}"))
+        sender.send("made")
+    except Exception as error:
+        sender.send(repr(error))
+
+
+def test_eight_processes_make_one_database_at_once(server_database: str) -> None:
+    gate, (receiver, sender) = barrier(8), pipe()
+    children = [process(open_together, server_database, gate, sender) for _ in range(8)]
+    for child in children:
+        child.start()
+    assert [receiver.recv() for _ in children] == ["made"] * 8
+    for child in children:
+        child.join()
+
+
+# --- passwords ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["status", "none"], ["doctor"], ["repair"], ["run", "none"], ["plan", "none"], ["report", "none"]],
+)
+@pytest.mark.parametrize("away", [False, True])
+def test_no_message_shows_the_password(postgres: Server, tmp_path: Path, command: list[str], away: bool) -> None:
+    url = postgres.url("nowhere" if away else "postgres")
+    night = nights.Night(tmp_path)
+    code, output = night.harness(*command, "--db", url)
+    assert code != 0
+    assert postgres.password not in output
+    assert "Traceback" not in output
+
+
+def test_a_password_in_the_options_of_a_url_is_not_shown_either(postgres: Server) -> None:
+    url = f"postgresql+psycopg://{postgres.user}@127.0.0.1:{postgres.port}/nowhere?password={postgres.password}"
+    assert postgres.password not in public(url)
+    with pytest.raises(UnavailableError, match="nowhere") as caught:
+        Store.open(url)
+    assert postgres.password not in str(caught.value)
+    assert caught.value.exit_code == 69
+
+
+@pytest.mark.parametrize("url", ["mysql://me:hidden@host/db", "postgresql+psycopg://me:hidden@host:port/db", "://"])
+def test_a_url_that_is_no_postgresql_servers_is_refused_in_words(url: str) -> None:
+    with pytest.raises(UsageError, match="postgresql") as caught:
+        Store.open(url)
+    assert "hidden" not in str(caught.value)
+
+
+# --- restarts -------------------------------------------------------------------------------------------------------
+
+
+def cut_off(store: Store) -> None:
+    """What a restart does to a session, without the restart."""
+    assert store._held is not None
+    pid = store._held.connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+    with store.engine.connect() as other:
+        other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+def test_a_session_that_is_cut_off_takes_its_lock_again_and_goes_on(store: Store) -> None:
     study_id = store.create_study(study_file())
-    row = running(store, study_id)
-    store.record_epoch(row.id, epoch(1))
-    store.finish_trial(row.id, TrialOutcome("complete"))
-    assert [mirror.sync(store, study_id) for _ in range(2)] == [1, 0]
-    storage = optuna.storages.RDBStorage(URL)
-    assert optuna.load_study(study_name="probe", storage=storage).best_value == 0.6
-    storage.remove_session()
-    storage.engine.dispose()
+    with store.hold(study_id):
+        row = running(store, study_id)
+        cut_off(store)
+        assert store.record_epoch(row.id, epoch(1)) == "stored"
+        with Store.open(store.target) as second, pytest.raises(HeldError, match="held by process"):
+            with second.hold(study_id):
+                raise AssertionError("the lock was not taken again")
+    assert list(frames.sessions(store.engine, "probe")["exit_state"]) == ["finished"]
 
 
-def hold_and_wait(sender) -> None:
-    store = Store.open(URL)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_without_an_answer_is_looked_up_and_done_exactly_once(store: Store, when: str) -> None:
+    study_id = store.create_study(study_file())
+    with store.hold(study_id):
+        row = running(store, study_id)
+        assert store._held is not None
+        connection, committed = store._held.connection, []
+
+        @sa.event.listens_for(store.engine, "commit")
+        def lose_the_answer(committing: sa.Connection) -> None:
+            if committing is not connection or committed:
+                return
+            committed.append(True)
+            if when == "after":  # it happens, and then the answer is lost on its way
+                committing.connection.dbapi_connection.commit()  # type: ignore[union-attr]
+            cut_off(store)
+
+        assert store.record_epoch(row.id, epoch(1)) == "stored"
+        assert committed
+        store.finish_trial(row.id, TrialOutcome("complete"))
+        assert store.trial(row.id).state == "complete"
+    assert list(frames.metrics(store.engine, "probe")["epoch"]) == [1] * 5
+
+
+def test_who_lost_the_study_while_the_server_was_away_writes_nothing_more(store: Store) -> None:
+    study_id = store.create_study(study_file())
+    with pytest.raises(HeldError, match="another process took the study"), store.hold(study_id):
+        row = running(store, study_id)
+        cut_off(store)
+        with Store.open(store.target) as other, other.hold(study_id):
+            assert other.trial(row.id).state == "waiting"
+        store.record_epoch(row.id, epoch(1))
+    assert frames.metrics(store.engine, "probe").empty
+    assert list(frames.sessions(store.engine, "probe")["exit_state"]) == ["vanished", "finished"]
+
+
+def test_waiting_for_a_server_ends_when_an_end_is_asked_for(postgres: Server, store: Store) -> None:
+    study_id = store.create_study(study_file())
+
+    def ask(words: str) -> None:
+        raise Interrupted(words)
+
+    store.waiting = ask
+    try:
+        with pytest.raises(Interrupted, match="database server is away"), store.hold(study_id):
+            running(store, study_id)
+            postgres.stop()
+            store.trials(study_id)
+    finally:
+        postgres.start()
+    with store.hold(study_id):
+        assert [row.state for row in store.trials(study_id)] == ["waiting"]
+
+
+def test_a_server_that_stays_away_ends_the_night_by_name(
+    postgres: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "RESTART_SECONDS", 1.0)
+    study_id = store.create_study(study_file())
+    try:
+        with pytest.raises(UnavailableError, match="cannot be reached"), store.hold(study_id):
+            postgres.stop()
+            store.trials(study_id)
+    finally:
+        postgres.start()
+
+
+def test_a_transaction_that_the_server_dies_of_is_given_up(store: Store) -> None:
+    study_id = store.create_study(study_file())
+
+    @server.outlives_restarts
+    def deadly(opened: Store) -> None:
+        with opened.transaction():
+            cut_off(opened)
+            opened.engine.dispose()
+            assert opened._held is not None
+            opened._held.connection.scalar(sa.select(1))
+
+    with store.hold(study_id), pytest.raises(UnavailableError, match="went away 5 times in deadly"):
+        deadly(store)
+
+
+def restarting(postgres: Server, stop: threading.Event, counted: list[int]) -> None:
+    """Restart the server five times, as `pg_ctl restart -m immediate` does."""
+    while len(counted) < 5 and not stop.wait(0.3):
+        postgres.stop()
+        postgres.start()
+        counted.append(1)
+
+
+def three_epochs(job: TrialJob) -> scripted.Words:
+    yield facts(job.config)
+    for number in range(1, 4):
+        yield epoch(number, train=job.trial + number / 100)
+    yield TrialOutcome("complete", seconds={"total": 1.0})
+
+
+def test_a_night_through_many_restarts_has_every_epoch_once(postgres: Server, server_database: str) -> None:
+    file = scripted.study("search: {learning_rate: {low: 1.0e-5, high: 1.0e-3}}\nfixed: {epochs: 3}\nsampler: random\n"
+                          "budget: {trials: 60}\n")  # fmt: skip
+    stop, counted = threading.Event(), []
+    thread = threading.Thread(target=restarting, args=(postgres, stop, counted))
+    with Store.open(server_database) as store:
+        study_id = store.create_study(file)
+        with store.hold(study_id):
+            thread.start()
+            try:
+                scripted.night(store, file, scripted.Scripted(three_epochs, slots=4)).through()
+            finally:
+                stop.set()
+                thread.join()
+        trials = store.trials(study_id)
+        assert [trial.state for trial in trials] == ["complete"] * 60
+        for trial in trials:
+            expected = {number: trial.id + number / 100 for number in (1, 2, 3)}
+            assert store.epoch_values(trial.id, "train", "loss") == expected
+        mirrored = "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql(mirrored).scalar() == 60
+        assert list(frames.sessions(store.engine, "s")["exit_state"]) == ["finished"]
+    assert len(counted) >= 2
+
+
+# --- who holds a study ------------------------------------------------------------------------------------------------
+
+
+def hold_and_wait(url: str, sender) -> None:
+    store = Store.open(url)
     with store.hold(1):
         running(store, 1)
         sender.send(os.getpid())
         time.sleep(600)
 
 
-def test_a_session_lock_decides_who_holds_a_study(store):
+def test_a_stopped_holder_is_still_the_holder(store: Store, server_database: str) -> None:
     study_id = store.create_study(study_file())
     receiver, sender = pipe()
-    child = process(hold_and_wait, sender)
+    child = process(hold_and_wait, server_database, sender)
     child.start()
     pid = receiver.recv()
-    with pytest.raises(HeldError, match=f"held by process {pid}"), store.hold(study_id):
-        raise AssertionError("two coordinators hold one study")
-    os.kill(pid, signal.SIGKILL)
-    child.join()
-    for _ in range(50):  # the server notices a closed connection within moments
-        try:
-            with store.hold(study_id):
-                assert [row.state for row in store.trials(study_id)] == ["waiting"]
-            break
-        except HeldError:
-            time.sleep(0.1)
-    assert list(frames.sessions(store.engine, "probe")["exit_state"]) == ["vanished", "finished"]
-
-
-def open_together(gate, sender) -> None:
-    gate.wait()
+    os.kill(pid, signal.SIGSTOP)
     try:
-        Store.open(URL).create_study(study_file(f"study-{os.getpid()}"))
-        sender.send("made")
+        with pytest.raises(HeldError, match=f"held by process {pid}"), store.hold(study_id):
+            raise AssertionError("two coordinators hold one study")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        child.join()
+    with store.hold(study_id):
+        assert [row.state for row in store.trials(study_id)] == ["waiting"]
+
+
+def whole_study(url: str, name: str, gate, sender) -> None:
+    """A coordinator without workers: a study of four trials from nothing to its end."""
+    try:
+        with Store.open(url) as store:
+            study_id = store.create_study(study_file(name))
+            with store.hold(study_id):
+                gate.wait()
+                for epochs in range(1, 5):
+                    row = running(store, study_id, epochs=epochs)
+                    for number in range(1, epochs + 1):
+                        store.record_epoch(row.id, epoch(number, train=study_id + number / 100))
+                    store.record_incident(study_id, row.id, Incident("odd", name))
+                    store.finish_trial(row.id, TrialOutcome("complete"))
+        sender.send(study_id)
     except Exception as error:
         sender.send(repr(error))
 
 
-def test_eight_processes_make_one_database_at_once(empty):
-    gate, (receiver, sender) = barrier(8), pipe()
-    children = [process(open_together, gate, sender) for _ in range(8)]
-    for child in children:
-        child.start()
-    assert [receiver.recv() for _ in children] == ["made"] * 8
-    for child in children:
-        child.join()
+def test_sixty_four_studies_at_once_fit_on_a_server_with_its_usual_limits(server_database: str) -> None:
+    with Store.open(server_database):
+        pass
+    gate, (receiver, sender) = threading.Barrier(64), pipe()
+    workers = [
+        threading.Thread(target=whole_study, args=(server_database, f"study-{i}", gate, sender)) for i in range(64)
+    ]
+    for worker in workers:
+        worker.start()
+    told = [receiver.recv() for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sorted(told) == list(range(1, 65))
+    with Store.open(server_database) as store:
+        for row in store.studies():
+            trials = store.trials(row.id)
+            assert [trial.state for trial in trials] == ["complete"] * 4
+            for trial in trials:
+                values = store.epoch_values(trial.id, "train", "loss")
+                assert values == {number: row.id + number / 100 for number in range(1, trial.config.epochs + 1)}
+            incidents = frames.incidents(store.engine, row.name)
+            assert list(incidents["message"]) == [row.name] * 4
+
+
+# --- one whole night -----------------------------------------------------------------------------------------------
+
+
+STUDY = """
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", rows: 160, validation: 40}
+fixed: {max_length: 24, batch_size: 8, dtype: fp32}
+configurations:
+  - {epochs: 2, learning_rate: 1e-3}
+  - {epochs: 12, learning_rate: 5e-4}
+objective: accuracy
+keep: 1
+"""
+
+
+def curves(engine: sa.Engine) -> list[tuple[object, ...]]:
+    frame = frames.metrics(engine, "night").sort_values(["trial", "epoch", "split", "name", "group"])
+    return [tuple(row) for row in frame[["trial", "epoch", "split", "name", "value"]].itertuples(index=False)]
+
+
+def wait_for(seen: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def test_a_server_restart_in_mid_trial_loses_nothing(postgres: Server, server_database: str, tmp_path: Path) -> None:
+    """The same night on a file and on a server that is restarted twice while a trial trains."""
+    (tmp_path / "file").mkdir()
+    undisturbed = nights.Night(tmp_path / "file", STUDY)
+    assert undisturbed.run()[0] == 0
+    night = nights.Night(tmp_path, STUDY)
+    running_night = night.start("run", "night.yaml", "--db", server_database)
+    engine = open_engine(server_database)
+
+    def epochs() -> int:
+        try:
+            return int(frames.epochs(engine, "night")["trial"].eq(1).sum())
+        except Exception:
+            return 0
+
+    for count in (2, 5):
+        wait_for(lambda count=count: epochs() >= count)  # type: ignore[misc]
+        postgres.stop()
+        time.sleep(1.5)
+        postgres.start()
+    output, _ = running_night.communicate(timeout=120)
+    assert running_night.returncode == 0, output
+    assert "the database server is away" in output
+    file = open_engine(undisturbed.db, read_only=True)
+    assert curves(engine) == curves(file)
+    assert frames.incidents(engine, "night").empty
+    assert list(frames.sessions(engine, "night")["exit_state"]) == ["finished"]
+    for command in (["status", "--json"], ["report", "night", "--out", str(tmp_path / "reports")], ["doctor"]):
+        code, said = night.harness(*command, "--db", server_database)
+        assert code == 0, said
+        assert postgres.password not in said
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert postgres.password.encode() not in written

@@ -22,17 +22,18 @@ from harness.folds import held_out
 from harness.records import Incident, MetricValue, TrialOutcome
 from harness.results import frames, outcomes
 from harness.results.store import Store
-from harness.results.tables import metadata, metric, prediction, session, trial
+from harness.results.tables import epoch_record, metadata, metric, prediction, session, trial
 from harness.row_checks import EMPTY_GROUP
 from harness.spec import parse_study
 from harness.verdicts import LEARNT_NOTHING
 
 OBJECTIVES = (Objective(),)
+on_a_file = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    with Store.open(tmp_path / "results.db") as opened:
+def store(database):
+    with Store.open(database) as opened:
         yield opened
 
 
@@ -62,11 +63,13 @@ def test_a_name_is_given_once(store, study_id):
         store.create_study(study_file())
 
 
+@on_a_file
 def test_the_files_lie_beside_the_database(store, tmp_path):
     assert store.files == tmp_path / "results.files"
     assert {folder.name for folder in store.files.iterdir() if folder.is_dir()} == {"trials", "cache", "models"}
 
 
+@on_a_file
 def test_only_the_owner_may_read_the_database(store, tmp_path):
     assert stat.S_IMODE((tmp_path / "results.db").stat().st_mode) == 0o600
 
@@ -344,14 +347,22 @@ def test_only_a_running_trial_begins_again_and_a_refusal_changes_nothing(store, 
     assert incidents(store) == []
 
 
+REFUSING = {
+    "sqlite": ["CREATE TRIGGER refuse BEFORE INSERT ON harness_incident BEGIN SELECT RAISE(ABORT, 'no'); END"],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON harness_incident FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+
+
 def test_an_incident_that_cannot_be_stored_leaves_the_epochs_where_they_are(store, study_id):
     row = running(store, study_id)
     store.record_epoch(row.id, epoch(1))
     before = rows_by_table(store, row.id)
     with store.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER refuse BEFORE INSERT ON harness_incident BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
+        for statement in REFUSING[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
     with pytest.raises(StorageError):
         store.restart_trial(row.id, OOM)
     assert rows_by_table(store, row.id) == before
@@ -375,7 +386,15 @@ def test_nul_and_lone_surrogates_are_normalised(store, study_id):
     assert (row["kind"], row["message"], row["details"]) == ("odd", "a\\ud800b", {"k": "\\udfff"})
 
 
-def test_secrets_reach_no_page_of_the_file(store, study_id, tmp_path):
+def written(store: Store) -> bytes:
+    """Everything that the database holds: the bytes of the file, or every row of every table of a server."""
+    if store.engine.dialect.name == "sqlite":
+        return Path(store.target).read_bytes()
+    with store.engine.connect() as connection:
+        return repr([connection.execute(sa.select(table)).all() for table in metadata.sorted_tables]).encode()
+
+
+def test_secrets_reach_no_page_of_the_database(store, study_id):
     secrets = [
         "hf_" + "Ab1" * 10,
         "ghp_" + "Zz9" * 12,
@@ -388,7 +407,8 @@ def test_secrets_reach_no_page_of_the_file(store, study_id, tmp_path):
     store.record_incident(study_id, row.id, Incident("leak", said, {"deep": [{"er": said}]}))
     store.record_environment({"line": said})
     store.finish_trial(row.id, TrialOutcome("failed", "crashed", message=said, traceback=said), OBJECTIVES)
-    content = (tmp_path / "results.db").read_bytes()
+    content = written(store)
+    assert b"postgresql://me:***@host/db" in content
     assert [secret for secret in secrets if secret.encode() in content] == []
     assert "postgresql://me:***@host/db" in store.trial(row.id).message
 
@@ -518,8 +538,8 @@ def test_a_kept_model_without_a_value_comes_last_among_its_like(store, study_id)
 # --- holding -------------------------------------------------------------------------------------------------
 
 
-def hold_and_wait(path: Path, sender) -> None:
-    store = Store.open(path)
+def hold_and_wait(database, sender) -> None:
+    store = Store.open(database)
     row = store.study("probe")
     with store.hold(row.id):
         running(store, row.id)
@@ -527,9 +547,9 @@ def hold_and_wait(path: Path, sender) -> None:
         time.sleep(600)
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(store, study_id, tmp_path):
+def test_a_second_holder_is_refused_and_told_who_holds_it(store, study_id, database):
     receiver, sender = pipe()
-    child = process(hold_and_wait, tmp_path / "results.db", sender)
+    child = process(hold_and_wait, database, sender)
     child.start()
     pid = receiver.recv()
     try:
@@ -589,6 +609,7 @@ def test_seconds_add_up_over_invocations(store, study_id):
 # --- faults ---------------------------------------------------------------------------------------------------
 
 
+@on_a_file
 def test_a_full_disk_loses_nothing_and_says_try_again(store, study_id):
     row = running(store, study_id)
     store.record_epoch(row.id, epoch(1))
@@ -613,9 +634,9 @@ def test_a_full_disk_loses_nothing_and_says_try_again(store, study_id):
 EPOCHS = 12
 
 
-def write_epochs(path: Path, sender) -> None:
+def write_epochs(database, sender) -> None:
     """A coordinator's inner loop: what is told through the pipe has been committed."""
-    store = Store.open(path)
+    store = Store.open(database)
     row = store.study("probe")
     with store.hold(row.id):
         while True:
@@ -631,12 +652,12 @@ def write_epochs(path: Path, sender) -> None:
             store.finish_trial(at.id, TrialOutcome("complete"), OBJECTIVES)
 
 
-def killed_runs(path: Path, kills: int) -> list[tuple[int, int]]:
+def killed_runs(database, kills: int) -> list[tuple[int, int]]:
     """Kill the writer at random moments; return the epochs that it said were committed."""
     dice, told = random.Random(7), []
     for _ in range(kills):
         receiver, sender = pipe()
-        child = process(write_epochs, path, sender)
+        child = process(write_epochs, database, sender)
         child.start()
         sender.close()
         if receiver.poll(20):  # the first word, then a moment of its own
@@ -652,9 +673,9 @@ def killed_runs(path: Path, kills: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.slow
-def test_fifty_kills_lose_no_committed_epoch_and_double_none(store, study_id, tmp_path):
+def test_fifty_kills_lose_no_committed_epoch_and_double_none(store, study_id, database):
     store.engine.dispose()
-    told = killed_runs(tmp_path / "results.db", 50)
+    told = killed_runs(database, 50)
     assert len(told) >= 50
     assert len(told) == len(set(told)), "an epoch was committed twice"
     for row in store.trials(study_id):
@@ -663,23 +684,26 @@ def test_fifty_kills_lose_no_committed_epoch_and_double_none(store, study_id, tm
         assert stored == {number: row.id + number / 100 for number in stored}
         assert {number for trial_id, number in told if trial_id == row.id} <= stored.keys()
         assert (row.state == "complete") <= (len(stored) == EPOCHS)
-    whole = "SELECT count(*) FROM harness_epoch_record"
-    with sqlite3.connect(tmp_path / "results.db") as connection:
-        epochs = connection.execute(whole).fetchone()[0]
-        assert connection.execute("SELECT count(*) FROM harness_metric").fetchone()[0] == 5 * epochs
-        assert connection.execute("SELECT count(*) FROM harness_prediction").fetchone()[0] == 2 * epochs
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-    connection.close()
+    with store.engine.connect() as connection:
+        epochs, metrics, predictions = (
+            connection.scalar(sa.select(sa.func.count()).select_from(table))
+            for table in (epoch_record, metric, prediction)
+        )
+    assert (metrics, predictions) == (5 * epochs, 2 * epochs)
+    if store.engine.dialect.name == "sqlite":
+        with sqlite3.connect(store.target) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.close()
     assert "interrupted" in incidents(store)
 
 
 @pytest.mark.parametrize("fold", [0, 1, 2])
-def test_a_fold_is_judged_on_the_training_examples_that_it_holds_out(tmp_path, fold):
+def test_a_fold_is_judged_on_the_training_examples_that_it_holds_out(database, fold):
     text = TEXT.format(name="folds").replace("train: 100, validation: 50", "train: 9, folds: 3")
     names = ["negative", "positive", "positive", "negative", "positive", "negative", "negative", "positive", "positive"]
     rows = [(number, name, "", f"text {number}") for number, name in enumerate(names)]
-    with Store.open(tmp_path / "results.db") as opened:
+    with Store.open(database) as opened:
         study_id = opened.create_study(parse_study(text))
         opened.record_prepared(study_id, dataclasses.replace(prepared(), examples={"train": rows}))
         row = opened.add_trial(study_id, TrialConfig(), 42, 0, fold, "grid")

@@ -68,8 +68,8 @@ class Silent:
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    with Store.open(tmp_path / "results.db") as opened:
+def store(database):
+    with Store.open(database) as opened:
         opened.create_study(study_file())
         yield opened
 

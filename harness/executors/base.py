@@ -46,6 +46,14 @@ class Executor(ABC):
     def close(self) -> None:
         """End all workers."""
 
+    def ready(self, slot: int) -> bool:
+        """Whether a job of that slot would begin at once; a slot of a cluster may wait for a node."""
+        return True
+
+    def name(self, slot: int) -> str:
+        """What the record calls the worker of a slot."""
+        return f"local-{slot}"
+
     def __enter__(self) -> Self:
         return self
 

@@ -5,6 +5,7 @@ With `soundness.py` the only module with SQLite-only SQL. A path is a file, a `p
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sqlite3
 import tempfile
@@ -18,13 +19,16 @@ import filelock
 import sqlalchemy as sa
 
 import harness.disk as disk
-from harness.errors import HarnessError, HeldError, SpecError, StorageError, UsageError
+from harness.errors import HarnessError, HeldError, SpecError, StorageError, UnavailableError, UsageError
 from harness.results import schema
 from harness.results.filesystems import network_file_system
 from harness.results.views import VIEWS
 
 Target = str | Path
 BUSY_SECONDS = 60
+SERVERS = ("postgresql", "postgresql+psycopg")
+# Within a minute a server notices a coordinator whose machine is gone, and gives its lock to the next.
+NOTICE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 LOCK_KEY = 4_713_000_000  # PostgreSQL advisory lock of creation; a study's own is LOCK_KEY + its id
 
 
@@ -41,8 +45,14 @@ def database_path(target: Target) -> Path:
 
 
 def files_folder(target: Target) -> Path:
-    """Where checkpoints, caches and kept models lie: `results.files` beside `results.db`."""
-    return Path("results.files").absolute() if is_server(target) else database_path(target).with_suffix(".files")
+    """Where checkpoints, caches and kept models lie: `results.files` beside `results.db`.
+
+    Those of a server's database lie in the folder where harness is started, under the database's name.
+    """
+    if is_server(target):
+        name = urllib.parse.quote(server_url(target).database or "postgres", safe="")
+        return Path(f"{name}.postgresql.files").absolute()
+    return database_path(target).with_suffix(".files")
 
 
 def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -65,6 +75,7 @@ def open_engine(target: Target, read_only: bool = False, create: bool = True) ->
     if is_server(target):
         return _open_server(str(target), read_only, create)
     path = database_path(target)
+    _refuse_odd_names(target)
     with storage_errors(path):
         if read_only or not create:
             _refuse_absent(path)
@@ -199,9 +210,9 @@ def revision_of(target: Target) -> str | None:
         HarnessError: as `open_engine` says of what is missing, empty, damaged, foreign or newer.
     """
     if is_server(target):
-        url = sa.make_url(str(target))
-        engine = sa.create_engine(url, hide_parameters=True)
-        with storage_errors(url.set(password=None)), closing(engine), engine.connect() as connection:
+        url = server_url(target)
+        engine = _server_engine(url, read_only=True)
+        with storage_errors(url), closing(engine), engine.connect() as connection:
             return schema.revision(connection)
     path = database_path(target)
     with storage_errors(path):
@@ -220,6 +231,16 @@ def closing(engine: sa.Engine) -> Iterator[None]:
         yield
     finally:
         engine.dispose()
+
+
+def _refuse_odd_names(target: Target) -> None:
+    name = str(target)
+    if name.startswith("sqlite") and ":/" in name and not name.startswith("sqlite:///") or name == "sqlite:":
+        raise UsageError(f"--db takes a file, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE, got {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"--db: the name {name!r} is no UTF-8, and Optuna cannot open it; rename the file") from None
 
 
 def _refuse_absent(path: Path) -> None:
@@ -335,15 +356,17 @@ def storage_errors(target: Target | sa.URL) -> Iterator[None]:
         raise _explained(error, target) from error
 
 
-def _shown(target: Target | sa.URL) -> Target | sa.URL:
-    """A file by its path instead of the URL that it was opened with."""
-    if isinstance(target, sa.URL) and target.get_backend_name() == "sqlite":
-        name = str(target.database)
-        return urllib.parse.unquote(name.removeprefix("file:")) if name.startswith("file:") else name
-    return target
+def _shown(target: Target | sa.URL) -> Target:
+    """A file by its path instead of the URL that it was opened with, a server without its password."""
+    if not isinstance(target, sa.URL):
+        return public(target) if is_server(target) else target
+    if target.get_backend_name() != "sqlite":
+        return public(target)
+    name = str(target.database)
+    return urllib.parse.unquote(name.removeprefix("file:")) if name.startswith("file:") else name
 
 
-def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessError:
+def _explained(error: BaseException | None, target: Target) -> HarnessError:
     name = str(getattr(error, "sqlite_errorname", ""))
     if disk.is_full(error):
         server = f"the disk of {target} is full; everything recorded is safe. Free some space there, run again"
@@ -363,29 +386,71 @@ def _explained(error: BaseException | None, target: Target | sa.URL) -> HarnessE
         )
     if name.startswith("SQLITE_CONSTRAINT") or "UniqueViolation" in type(error).__name__:
         return StorageError(f"{target} refuses a row that is there already or breaks a rule: {error}")
+    if is_server(target) and _unreachable(error):
+        return UnavailableError(f"{target} cannot be reached: {error}; start the server, or name another with --db")
     return StorageError(f"{target} cannot be used: {error}; `--db` names another place")
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether a server is away, starts or stops, refuses the connection, or has no room for one more."""
+    code = getattr(error, "sqlstate", "") or ""
+    return type(error).__name__ == "OperationalError" and not code or code[:2] in ("08", "28", "53", "57")
 
 
 # --- servers ------------------------------------------------------------------------------------------
 
 
+def server_url(target: Target) -> sa.URL:
+    """The URL of a server that can be used.
+
+    Raises:
+        UsageError: it is none, or of another kind of server.
+    """
+    example = "postgresql+psycopg://USER@HOST/DATABASE"
+    try:
+        url = sa.make_url(str(target))
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise UsageError(f"--db is no URL of a server; write {example}") from error
+    if url.drivername not in SERVERS:
+        raise UsageError(f"--db names a {url.drivername} server; harness works with {example}, or with a file")
+    if importlib.util.find_spec("psycopg") is None:
+        raise UsageError("a PostgreSQL server needs the package psycopg: pip install 'harness[postgres]'")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def public(target: Target | sa.URL) -> str:
+    """A database as messages may name it: a server without password and options."""
+    if not isinstance(target, sa.URL) and not is_server(target):
+        return str(target)
+    url = target if isinstance(target, sa.URL) else server_url(target)
+    return url.set(password=None, query={}).render_as_string()
+
+
 def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
-    url = sa.make_url(target)
-    options = {"postgresql_readonly": True} if read_only else {}
-    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, execution_options=options)
-    with storage_errors(url.set(password=None)):
+    url = server_url(target)
+    engine = _server_engine(url, read_only)
+    with storage_errors(url):
         try:
             with engine.connect() as connection:
                 found = schema.revision(connection)
             if found != schema.HEAD:
                 if read_only or not create:
-                    raise UsageError(f"{url.render_as_string()} {_behind(found)}")
+                    raise UsageError(f"{public(url)} {_behind(found)}")
                 with creation_lock(engine), engine.begin() as connection:
                     schema.upgrade(connection)
         except BaseException:
             engine.dispose()
             raise
     return engine
+
+
+def _server_engine(url: sa.URL, read_only: bool) -> sa.Engine:
+    """No connection waits idle in a pool: a study's coordinator has one, and a hundred studies fit on a server."""
+    options = {"postgresql_readonly": True} if read_only else {}
+    arguments = {} if "options" in url.query else {"options": NOTICE}
+    return sa.create_engine(
+        url, poolclass=sa.NullPool, hide_parameters=True, execution_options=options, connect_args=arguments
+    )
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from harness.results import mirror_rows
 from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
 from harness.results.mirrored import MARK, STUDIES, Mirrored, numbers, one_nan
 from harness.results.rows import StudyRow, TrialRow
+from harness.results.server import outlives_restarts
 from harness.results.store import Store
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -53,16 +54,25 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
                 there = set(numbers(connection, optuna_id).values())
             ended = [trial for trial in store.trials(study_id) if trial.finished and trial.number not in there]
         else:
-            with store.engine.connect() as connection:
-                optuna_id = connection.execute(
-                    sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == row.name)
-                ).scalar_one()
+            optuna_id = _optuna_id(store, row.name)
         space = Space.of(row.spec)
         for trial in ended:
             losses = store.epoch_values(trial.id, "validation", row.objectives[0].metric)
-            with store.engine.begin() as connection:
-                mirror_rows.insert(connection, optuna_id, frozen(trial, space, losses, len(row.objectives)))
+            _add(store, optuna_id, frozen(trial, space, losses, len(row.objectives)))
     return len(ended)
+
+
+@outlives_restarts
+def _add(store: Store, optuna_id: int, trial: FrozenTrial) -> None:
+    with store.transaction() as connection:
+        mirror_rows.insert(connection, optuna_id, trial)
+
+
+@outlives_restarts
+def _optuna_id(store: Store, name: str) -> int:
+    query = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)
+    with store.transaction() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 @contextmanager

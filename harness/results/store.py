@@ -7,7 +7,7 @@ and `epoch_writes.py`. What it hands out are the values of `rows.py`; frames for
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +21,8 @@ from harness.jobs import Adapted, Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.results import attribution_writes, epoch_writes, outcomes, session_writes, study_writes, trial_writes
 from harness.results.engine import Target, files_folder, open_engine, storage_errors
-from harness.results.ownership import lock_on_server
 from harness.results.rows import FINISHED, StudyRow, TrialRow
+from harness.results.server import HeldSession, outlives_restarts
 from harness.results.session_writes import Session
 from harness.results.study_writes import Source
 from harness.results.trial_writes import Origin
@@ -38,13 +38,16 @@ class Store:
 
     Attributes:
         files: the folder of checkpoints, caches and kept models that belongs to it.
+        waiting: called with a sentence every second while a server is away; what it raises ends the waiting.
     """
 
     def __init__(self, engine: sa.Engine, target: Target) -> None:
         self.engine = engine
         self.target = target
         self.files = files_folder(target)
+        self.waiting: Callable[[str], None] = lambda words: None
         self._session: Session | None = None
+        self._held: HeldSession | None = None
 
     @classmethod
     def open(cls, target: Target, create: bool = True) -> Store:
@@ -70,69 +73,81 @@ class Store:
         self.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        with storage_errors(self.engine.url.set(password=None)), self.engine.begin() as connection:
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction, of the session that holds a study on a server; for the mirror beside our own tables."""
+        begun = self.engine.begin() if self._held is None else self._held.transaction()
+        with storage_errors(self.engine.url.set(password=None)), begun as connection:
             yield connection
 
     # --- studies ----------------------------------------------------------------------------------
 
+    @outlives_restarts
     def create_study(self, file: StudyFile, source: Source = "own") -> int:
         """Store a new study and return its id.
 
         Raises:
             StorageError: when the name is taken.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.insert_study(connection, file, source)
 
+    @outlives_restarts
     def extend_study(self, study_id: int, file: StudyFile) -> None:
         """Replace the text of a study by one that `spec.extends_only` allowed."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             study_writes.update_study(connection, study_id, file)
 
     def study(self, name: str) -> StudyRow | None:
         """The study of that name."""
         return next((row for row in self.studies() if row.name == name), None)
 
+    @outlives_restarts
     def studies(self) -> list[StudyRow]:
         """All studies in order of creation."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.studies(connection)
 
+    @outlives_restarts
     def record_prepared(self, study_id: int, prepared: Prepared) -> None:
         """Store the data and models as found; what an earlier invocation stored is replaced."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             study_writes.replace_prepared(connection, study_id, prepared)
 
+    @outlives_restarts
     def record_adaptation(self, study_id: int, adapted: Adapted, config: TrialConfig) -> None:
         """Store how an encoder was pretrained further; what an earlier night stored of the same stays."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             study_writes.insert_adaptation(connection, study_id, adapted, config)
             self._touch(connection)
 
+    @outlives_restarts
     def data_fingerprint(self, study_id: int) -> str | None:
         """Hash of the rows that the study used; None before its first preparation."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.data_fingerprint(connection, study_id)
 
+    @outlives_restarts
     def weights_hashes(self, study_id: int) -> dict[str, str]:
         """Model name -> hash of the pretrained weights that the study was begun with."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.weights_hashes(connection, study_id)
 
+    @outlives_restarts
     def data_revision(self, study_id: int) -> str | None:
         """Commit of the data set on the Hub that the study was begun with; None for files."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.data_revision(connection, study_id)
 
+    @outlives_restarts
     def model_revisions(self, study_id: int) -> dict[str, str]:
         """Model name -> commit on the Hub that the study was begun with; folders have none."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.model_revisions(connection, study_id)
 
+    @outlives_restarts
     def record_environment(self, facts: Mapping[str, Any]) -> int:
         """Store an environment once and return its id."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return study_writes.environment_id(connection, facts)
 
     # --- holding a study ---------------------------------------------------------------------------
@@ -144,60 +159,70 @@ class Store:
         Raises:
             HeldError: another live process holds it: its id, machine and start.
         """
-        server = self.engine.dialect.name != "sqlite"
-        lock = lock_on_server(self.engine, study_id) if server else None
-        state = "error"
-        try:
-            with self._transaction() as connection:
-                session = session_writes.take(
-                    connection, study_id, elsewhere=server and lock is None, locked=lock is not None
-                )
-            self._session = session
-            yield
-            state = "finished"
-        except (KeyboardInterrupt, Interrupted):
-            state = "interrupted"
-            raise
-        finally:
-            self._leave(state)
-            if lock is not None:
-                lock.invalidate()  # closing the session is what gives the lock back
-                lock.close()
+        with self._locked(study_id) as (elsewhere, locked):
+            state = "error"
+            try:
+                with self.transaction() as connection:
+                    self._session = session_writes.take(connection, study_id, elsewhere, locked)
+                if self._held is not None:
+                    self._held.session = self._session.id
+                yield
+                state = "finished"
+            except (KeyboardInterrupt, Interrupted):
+                state = "interrupted"
+                raise
+            finally:
+                self._leave(state)
 
+    @outlives_restarts
     def release(self, study_id: int) -> None:
         """Trials that a dead coordinator left running go back to waiting.
 
         Raises:
             HeldError: a live process holds the study.
         """
-        server = self.engine.dialect.name != "sqlite"
-        lock = lock_on_server(self.engine, study_id) if server else None
+        with self._locked(study_id) as (elsewhere, locked), self.transaction() as connection:
+            session_writes.release(connection, study_id, elsewhere, locked)
+
+    @contextmanager
+    def _locked(self, study_id: int) -> Iterator[tuple[bool, bool]]:
+        """On a server: whether another session has the study's lock, and whether ours has it now."""
+        if self.engine.dialect.name == "sqlite":
+            yield False, False
+            return
+        with storage_errors(self.engine.url.set(password=None)):
+            held = HeldSession.take(self.engine, study_id)
+        if held is None:
+            yield True, False
+            return
+        held.waiting, self._held = lambda words: self.waiting(words), held
         try:
-            with self._transaction() as connection:
-                session_writes.release(connection, study_id, elsewhere=server and lock is None, locked=lock is not None)
+            yield False, True
         finally:
-            if lock is not None:
-                lock.invalidate()
-                lock.close()
+            self._held = None
+            held.close()
 
     def _touch(self, connection: sa.Connection) -> None:
         if self._session is not None:
             session_writes.touch(connection, self._session)
 
+    @outlives_restarts
     def _leave(self, state: str) -> None:
-        if self._session is not None:
-            with self._transaction() as connection:
+        if self._session is not None and not (self._held is not None and self._held.lost):
+            with self.transaction() as connection:
                 session_writes.end(connection, self._session, state)
-            self._session = None
+        self._session = None
 
+    @outlives_restarts
     def invocation_seconds(self, study_id: int) -> float:
         """Seconds that all invocations of the study took so far, the one at hand included."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             others = session_writes.seconds_of_others(connection, study_id, self._session)
         return others + (0.0 if self._session is None else self._session.seconds)
 
     # --- trials ------------------------------------------------------------------------------------
 
+    @outlives_restarts
     def add_trial(
         self, study_id: int, config: TrialConfig, seed: int, replicate: int, fold: int | None, origin: Origin
     ) -> TrialRow:
@@ -206,35 +231,40 @@ class Store:
         Raises:
             StorageError: when the study has a trial of that configuration, seed and fold.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             added = trial_writes.insert_trial(connection, study_id, config, seed, replicate, fold, origin)
             return trial_writes.trial_row(connection, added)
 
+    @outlives_restarts
     def trials(self, study_id: int) -> list[TrialRow]:
         """All trials of a study by number."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return trial_writes.trials(connection, study_id)
 
+    @outlives_restarts
     def trial(self, trial_id: int) -> TrialRow:
         """One trial by its id in the database.
 
         Raises:
             StorageError: when there is none.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return trial_writes.trial_row(connection, trial_id)
 
+    @outlives_restarts
     def start_trial(self, trial_id: int, worker: str, environment_id: int | None) -> None:
         """From waiting to running, one attempt more."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.start(connection, trial_id, worker, environment_id)
             self._touch(connection)
 
+    @outlives_restarts
     def record_facts(self, trial_id: int, facts: TrialFacts) -> None:
         """Store what is really run, next to what was asked."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.update_facts(connection, trial_id, facts)
 
+    @outlives_restarts
     def record_epoch(self, trial_id: int, record: EpochRecord) -> Literal["stored", "same", "different"]:
         """Commit an epoch with everything it left; one that is there is compared, never rewritten.
 
@@ -242,7 +272,7 @@ class Store:
             TrialFailure: when an epoch before it is missing.
             StorageError: when the trial is not running.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.must_run(connection, trial_id)
             self._touch(connection)
             if not epoch_writes.epoch_exists(connection, trial_id, record.epoch):
@@ -258,19 +288,21 @@ class Store:
             trial_writes.insert_trial_incident(connection, trial_id, what)
             return "different"
 
+    @outlives_restarts
     def restart_trial(self, trial_id: int, incident: Incident) -> None:
         """A running trial begins again from nothing in another way: its epochs so far move into the incident.
 
         Raises:
             StorageError: when the trial is not running.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.must_run(connection, trial_id)
             self._touch(connection)
             taken = epoch_writes.take_epochs(connection, trial_id)
             what = dataclasses.replace(incident, details={**incident.details, **taken})
             trial_writes.insert_trial_incident(connection, trial_id, what)
 
+    @outlives_restarts
     def finish_trial(self, trial_id: int, outcome: TrialOutcome, objectives: Sequence[Objective] | None = None) -> None:
         """From running to its end, with best epochs, objective values and verdict; an interrupted one waits again.
 
@@ -282,48 +314,55 @@ class Store:
             return
         if outcome.state not in FINISHED:
             raise ValueError(f"a trial ends as {', '.join(FINISHED)} or waiting, got {outcome.state!r}")
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.end(connection, trial_id, outcome, objectives)
             self._touch(connection)
 
+    @outlives_restarts
     def requeue_trial(self, trial_id: int, incident: Incident) -> None:
         """From running back to waiting, and why."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.move(connection, trial_id, ("running",), state="waiting", worker=None)
             trial_writes.insert_trial_incident(connection, trial_id, incident)
 
+    @outlives_restarts
     def record_incident(self, study_id: int, trial_id: int | None, incident: Incident) -> None:
         """Store what went otherwise than asked."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.insert_incident(connection, study_id, trial_id, incident)
 
-    def deaths(self, trial_id: int) -> int:
-        """How often a worker died while it ran the trial, by the incidents `worker_died`."""
-        with self._transaction() as connection:
-            return trial_writes.count_incidents(connection, trial_id, "worker_died")
+    @outlives_restarts
+    def deaths(self, trial_id: int, kind: str = "worker_died") -> int:
+        """How often a worker, or with `node_died` its whole machine, died while it ran the trial, by the incidents."""
+        with self.transaction() as connection:
+            return trial_writes.count_incidents(connection, trial_id, kind)
 
+    @outlives_restarts
     def epoch_values(self, trial_id: int, split: str, name: str) -> dict[int, float]:
         """Epoch -> value of one metric of all rows; non-finite values as measured."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return outcomes.epoch_values(connection, trial_id, split, name)
 
+    @outlives_restarts
     def epoch_values_of_study(self, study_id: int, split: str, name: str) -> dict[int, dict[int, float]]:
         """Trial id -> what `epoch_values` gives, in one query; trials without a value are not in it."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return outcomes.epoch_values_of_study(connection, study_id, split, name)
 
     # --- explanations --------------------------------------------------------------------------------
 
+    @outlives_restarts
     def record_attributions(self, trial_id: int, explained: Sequence[Explained]) -> int:
         """Store attributions of a kept model's answers; what is there stays. Returns how many were added."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return attribution_writes.add(connection, trial_id, explained)
 
     # --- kept models ---------------------------------------------------------------------------------
 
+    @outlives_restarts
     def kept(self, study_id: int) -> list[TrialRow]:
         """Trials whose weights are on disk: complete before pruned, then the best by the first objective first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             found = next(row for row in study_writes.studies(connection) if row.id == study_id)
             return trial_writes.best_kept_first(found, trial_writes.trials(connection, study_id))
 
@@ -331,7 +370,8 @@ class Store:
         """A trial's own folder, named by id and never by a user's text."""
         return self.files / "trials" / f"t{trial_id:06d}"
 
+    @outlives_restarts
     def forget_model(self, trial_id: int) -> None:
         """The weights of a trial are no longer on disk."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             trial_writes.forget_model(connection, trial_id)

@@ -1,0 +1,155 @@
+"""The one session of a database server that holds a study and writes for it; it outlives restarts of the server.
+
+Who has the study's lock and who writes are the same session, so that nobody writes who has lost the lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from harness.errors import HeldError, UnavailableError
+from harness.results.ownership import lock_on_server
+from harness.results.tables import session
+
+RESTART_SECONDS = 600.0  # a server that is away for longer ends the night, which goes on with the next run
+TRY_SECONDS = 1.0
+NOTICE_SECONDS = 2.0  # in which a server notices that a killed coordinator of this machine is gone
+MOST_RESTARTS = 5  # in one transaction: it might be what the server dies of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotCommitted(Exception):
+    """The server went away and is back; the transaction left nothing behind and is to be begun again."""
+
+
+class HeldSession:
+    """A study's lock and the connection that has it.
+
+    Attributes:
+        waiting: called with a sentence every second while the server is away; what it raises ends the waiting.
+        session: our row of harness_session, once there is one; another coordinator that takes the study closes it.
+        lost: the server is away, or another process has the study.
+    """
+
+    def __init__(self, engine: sa.Engine, study_id: int, connection: sa.Connection) -> None:
+        self.engine = engine
+        self.study_id = study_id
+        self.connection = connection
+        self.session: int | None = None
+        self.waiting: Callable[[str], None] = lambda words: None
+        self.lost = False
+
+    @classmethod
+    def take(cls, engine: sa.Engine, study_id: int) -> HeldSession | None:
+        """The lock of a study, or None where another session has it."""
+        end = time.monotonic() + NOTICE_SECONDS
+        while True:
+            connection = lock_on_server(engine, study_id)
+            if connection is not None:
+                return cls(engine, study_id, connection)
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Give the lock back by ending the session."""
+        if not self.connection.closed:
+            self.connection.invalidate()
+            self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction of this session.
+
+        Raises:
+            NotCommitted: the server restarted meanwhile, and nothing of the transaction is there.
+            HeldError: another process took the study while the server was away.
+        """
+        done, number = False, None
+        try:
+            with self.connection.begin():
+                yield self.connection
+                number = self.connection.scalar(sa.text("SELECT pg_current_xact_id_if_assigned()::text"))
+                done = True
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            self._return(error)
+            if not (done and self._committed(number)):
+                raise NotCommitted from error
+
+    def _committed(self, number: str | None) -> bool:
+        """Whether a transaction whose commit was not answered has happened; one that wrote nothing has no number.
+
+        Our lock could only be taken again after the old session had ended, so that it is decided by now.
+        """
+        if number is None:
+            return True
+        with self.connection.begin():
+            state = self.connection.scalar(sa.text("SELECT pg_xact_status(CAST(:n AS xid8))"), {"n": number})
+        return bool(state == "committed")
+
+    def _return(self, error: sa.exc.DBAPIError) -> None:
+        """Wait for the server and take the lock again; give up after minutes, or when another has the study."""
+        self.connection.close()
+        self.lost = True
+        began = time.monotonic()
+        while True:
+            try:
+                if self._locked_again():
+                    self.lost = False
+                    return
+            except sa.exc.OperationalError as refused:
+                error = refused
+            if time.monotonic() - began > RESTART_SECONDS:
+                raise error
+            self.waiting(f"the database server is away since {time.monotonic() - began:.0f} s; waiting for it")
+            time.sleep(TRY_SECONDS)
+
+    def _locked_again(self) -> bool:
+        """Take the lock, which may for a while belong to what the server thinks is left of us.
+
+        Whoever took the study meanwhile has closed our row, even if it has left again.
+        """
+        connection = lock_on_server(self.engine, self.study_id)
+        asked = connection or self.engine.connect()
+        try:
+            ended = asked.scalar(sa.select(session.c.exit_state).where(session.c.id == self.session))
+            asked.rollback()
+            if ended is not None:
+                raise HeldError("another process took the study while the database server was away; this one ends")
+        except BaseException:
+            asked.invalidate()
+            asked.close()
+            raise
+        if connection is None:
+            asked.close()
+            return False
+        self.connection = connection
+        return True
+
+
+def outlives_restarts(work: Callable[P, R]) -> Callable[P, R]:
+    """Begin a function of one transaction again when the server restarted in it; a file never does."""
+
+    @functools.wraps(work)
+    def again(*arguments: P.args, **keywords: P.kwargs) -> R:
+        for _ in range(MOST_RESTARTS):
+            try:
+                return work(*arguments, **keywords)
+            except NotCommitted:
+                continue
+        raise UnavailableError(
+            f"the database server went away {MOST_RESTARTS} times in {work.__name__}; everything recorded before is "
+            "safe. Look at the server's log, then run again"
+        )
+
+    return again
