@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: study test check docs bench bench-quick clean
+.PHONY: study test soak check docs bench bench-quick clean
 
 study: .venv/.ready  ## the quickstart: a finished study with its report
 	$(BIN)/harness run studies/quickstart.yaml
@@ -11,6 +11,9 @@ study: .venv/.ready  ## the quickstart: a finished study with its report
 
 test: .venv/.ready-to-develop  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
+
+soak: .venv/.ready-to-develop  ## the faults of tests/reliability, some thousand times each: hours
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability --soak -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: .venv/.ready-to-develop  ## style, types, docs up to date
 	$(BIN)/ruff check harness tests benchmarks
