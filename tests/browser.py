@@ -43,6 +43,10 @@ class Chromium:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the tab and the browser."""
         self._socket.close()
         self._process.terminate()
         self._process.wait(SECONDS)
