@@ -34,8 +34,9 @@ def table_text(shown: Shown) -> str:
     """A table in aligned columns."""
     rows = [[visible(text) for text in row] for row in shown.rows]
     sides = ["right" if numeric else "left" for numeric in shown.numeric]
-    aligned = tabulate(rows, headers=shown.headings, colalign=sides if rows else None, disable_numparse=True)
-    return "\n".join(part for part in (aligned, shown.note) if part)
+    headings = [visible(text) for text in shown.headings]
+    aligned = tabulate(rows, headers=headings, colalign=sides if rows else None, disable_numparse=True)
+    return "\n".join(part for part in (aligned, visible(shown.note)) if part)
 
 
 def visible(text: str) -> str:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 import harness.disk as disk
 from harness.errors import HarnessError, HeldError, SpecError, StorageError, UnavailableError, UsageError
-from harness.results import schema
+from harness.results import definitions, schema
 from harness.results.filesystems import network_file_system
 from harness.results.views import VIEWS
 
@@ -260,6 +260,8 @@ def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
         if not read_only:
             _quick_check(connection, path)
         found = _revision(connection, path)
+        if found == schema.HEAD:
+            _refuse_others_definitions(connection, path)
     if not read_only:
         _choose_journal(engine)
     if found == schema.HEAD:
@@ -303,6 +305,13 @@ def _revision(connection: sa.Connection, path: Path) -> str | None:
     if strange:
         raise SpecError(f"{path} holds triggers or views that are not harness's: {', '.join(strange)}; not opened")
     return schema.revision(connection)
+
+
+def _refuse_others_definitions(connection: sa.Connection, path: Path) -> None:
+    """A view of others under our name may say anything, or never end; an index that is lost can be mended."""
+    changed = [name for name in definitions.changed(connection) if name.startswith("harness_")]
+    if changed:
+        raise SpecError(f"{path} defines {', '.join(changed)} otherwise than harness does; not opened")
 
 
 def _behind(found: str | None) -> str:

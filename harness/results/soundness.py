@@ -5,7 +5,6 @@ The other module with SQLite-only SQL beside `engine.py`; a database server look
 
 from __future__ import annotations
 
-import functools
 import re
 import sqlite3
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from harness.results import schema
+from harness.results import definitions
 from harness.results.engine import back_up, draft_prefix
 
 MOST_FAULTS = 100
@@ -44,24 +43,7 @@ def changed_definitions(engine: sa.Engine) -> list[str]:
     if engine.dialect.name != "sqlite":
         return []
     with engine.connect() as connection:
-        found = _definitions(connection)
-    return sorted(name for name, sql in _expected().items() if found.get(name) != sql)
-
-
-@functools.cache
-def _expected() -> dict[str, str]:
-    """Name -> definition in a new database."""
-    engine = sa.create_engine("sqlite://")
-    with engine.begin() as connection:
-        schema.upgrade(connection)
-        definitions = _definitions(connection)
-    engine.dispose()
-    return definitions
-
-
-def _definitions(connection: sa.Connection) -> dict[str, str]:
-    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
-    return {name: " ".join(sql.split()) for name, sql in rows if "harness_" in name}
+        return definitions.changed(connection)
 
 
 def only_indexes(faults: list[str]) -> bool:
