@@ -183,10 +183,22 @@ class Night:
         while trial is not None:
             self.store.start_trial(trial.id, self.executor.name(slot), self._opened.environment)
             running.trials[trial.id] = self._refresh(trial.id)
+            self._begin_anew(trial)
             self.observer.note(f"trial {trial.number} starts: {self._words(trial)}")
             trial = self._companion(first) if len(running.trials) < grouping.MOST else None
         self.running[slot] = running
         self.executor.submit(slot, TrainJob(tuple(self._job(each, self._opened) for each in running.trials.values())))
+
+    def _begin_anew(self, trial: TrialRow) -> None:
+        """Set aside what a trial committed that may have been one of a group, for its record must be of one run.
+
+        Who trains together decides the last bits, and after an end of any kind others do, or it goes alone.
+        """
+        if self._group_key(trial) is None or not self.store.epoch_values(trial.id, "validation", "loss"):
+            return
+        words = "it begins anew, perhaps among other trials; what it had committed is kept here"
+        self.store.restart_trial(trial.id, Incident("begun_anew", words))
+        self.search.restart(trial.number)
 
     def _companion(self, first: TrialRow) -> TrialRow | None:
         """A trial that a worker can train together with another one, of those that hang on no result.
@@ -260,6 +272,9 @@ class Night:
                 running.progress = None
             else:
                 self.store.record_incident(self.row.id, trial.id, event)
+            if event.kind == "group_failed":
+                for each in running.trials.values():
+                    self._begin_anew(each)
             self.observer.note(f"trial {trial.number}: {event.message}")
         elif isinstance(event, TrialOutcome):
             del running.trials[trial.id]

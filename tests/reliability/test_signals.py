@@ -1,0 +1,116 @@
+"""SIGTERM, Ctrl-C once and twice, SIGSTOP: an end that is asked for is clean, in time, and costs no result."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from forked_nights import ForkedNight, Straight, Zygote
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+Times = Callable[[int, int], int]
+GRACE_SECONDS = 5.0  # what a cluster gives before it kills; more than any checkpoint here takes
+
+
+def signalled(
+    night: ForkedNight, after: float, number: signal.Signals, pauses: Sequence[float] = ()
+) -> tuple[int, float]:
+    """Send a signal some time after the start, and again after each pause: the exit code, and how long it took."""
+    pid = night.begin()
+    time.sleep(after)
+    asked = time.monotonic()
+    try:
+        os.kill(pid, number)
+        for pause in pauses:
+            time.sleep(pause)
+            os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it had ended by itself
+    return night.end(pid), time.monotonic() - asked
+
+
+def left_clean(night: ForkedNight) -> None:
+    """What must hold after an end that was asked for: nothing runs, and nothing is half trained and complete."""
+    assert "Traceback" not in night.output
+    night.only_passing()
+    if night.db.exists():
+        states = {state for (state,) in night.rows("SELECT state FROM harness_trial")}
+        assert states <= {"waiting", "complete"}, states
+        open_sessions = "SELECT count(*) FROM harness_session WHERE ended_at IS NULL"
+        assert night.rows(open_sessions) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "counts"), [(signal.SIGTERM, 143, (40, 500)), (signal.SIGINT, 130, (40, 300))]
+)
+def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
+    parent: Zygote,
+    straight: Straight,
+    tmp_path: Path,
+    times: Times,
+    number: signal.Signals,
+    code: int,
+    counts: tuple[int, int],
+) -> None:
+    dice, stopped, studies = random.Random(6), 0, 0
+    longest = 0.0
+    while stopped < times(*counts):
+        night = ForkedNight(tmp_path / str(studies), parent)
+        ended = -1
+        while ended != 0:
+            # until the command has looked at its arguments a signal ends it as it ends any program
+            ended, seconds = signalled(night, dice.uniform(0.05, straight.seconds), number)
+            assert ended in (code, -number, 0) or (ended, number) == (130, signal.SIGINT), night.output
+            left_clean(night)
+            longest = max(longest, seconds)
+            stopped += ended == code
+        night.ends_as(straight.outcome)
+        studies += 1
+    assert longest < max(GRACE_SECONDS, 3 * straight.seconds)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05, 0.5])
+def test_ctrl_c_twice_ends_at_once_and_the_study_goes_on(
+    parent: Zygote, straight: Straight, tmp_path: Path, pause: float, times: Times
+) -> None:
+    dice, stopped, studies = random.Random(pause), 0, 0
+    while stopped < times(14, 100):
+        night = ForkedNight(tmp_path / str(studies), parent)
+        ended = -1
+        while ended != 0 and stopped < times(14, 100):
+            ended, _ = signalled(night, dice.uniform(0.05, straight.seconds), signal.SIGINT, [pause])
+            assert ended in (130, -signal.SIGINT, 0), night.output
+            left_clean(night)
+            stopped += ended == 130
+        night.ends_as(straight.outcome)
+        studies += 1
+
+
+STOPS = (
+    "harness.executors.local:LocalExecutor.decide before 1 SIGSTOP",
+    "harness.executors.local:LocalExecutor.submit after 2 SIGSTOP",
+)
+
+
+@pytest.mark.parametrize("place", STOPS)
+def test_a_stopped_coordinator_still_holds_its_study_and_goes_on_when_it_may(
+    parent: Zygote, straight: Straight, tmp_path: Path, place: str
+) -> None:
+    """A process that may come back is no dead one: nobody writes meanwhile, so there is nothing that it overwrites."""
+    night = ForkedNight(tmp_path, parent)
+    pid = night.begin([place])
+    while not (tmp_path / "died").exists():
+        time.sleep(0.02)
+    before = night.curves()
+    assert night.end(night.begin(output="second.txt")) == 75
+    said = (tmp_path / "second.txt").read_text()
+    assert f"held by process {pid} " in said and "Traceback" not in said
+    assert night.curves() == before
+    os.kill(pid, signal.SIGCONT)
+    assert night.end(pid) == 0, night.output
+    night.ends_as(straight.outcome)
