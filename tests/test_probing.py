@@ -116,6 +116,14 @@ def test_states_that_are_there_are_neither_counted_nor_paid_again(tmp_path, monk
     assert probed(tmp_path, job).costs[0].cache_bytes == 0
 
 
+def test_states_of_an_adapted_encoder_are_paid_once_more_since_its_weights_are_others(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    kinds = ({}, {"adapt": True}, {"adapt": True, "learning_rate": 1e-3})
+    costs = probed(tmp_path, *(a_job(tmp_path, freeze="head", **more) for more in kinds)).costs
+    assert [cost.fill_seconds > 0 for cost in costs] == [True, True, False]
+    assert [cost.cache_bytes > 0 for cost in costs] == [True, True, False]
+
+
 @pytest.mark.parametrize("values", [{"exact": True}, {"folder": None}, {"budget": 10}])
 def test_what_is_not_shared_spares_nothing(tmp_path, monkeypatch, values):
     quick(monkeypatch)
