@@ -1,18 +1,23 @@
-"""What the coordinator itself costs: workers that answer at once, a real database, more and more trials.
+"""What the coordinator itself costs: workers that answer at once, a real database, more and more trials and workers.
 
     python -m benchmarks.coordinator --trials 500 1000 2000 4000 --sampler random tpe
+    python -m benchmarks.coordinator --trials 100000 --workers 1000
+    python -m benchmarks.coordinator --trials 10000 --workers 1000 --db postgresql+psycopg://USER@HOST/SCRATCH
 
 Each line is a study of its own in a process of its own. An epoch's cost is that of recording and answering it, a
 trial's what is left when epochs and the sampler's asks are taken off; both as means over all trials and over the last
 tenth, which are equal where the cost does not grow with what the database holds. Milliseconds are of the processor;
 what the wall clock of a whole trial has beyond them is waiting for the disk (eight commits) and for other processes.
-Memory is the process's largest. TMPDIR says where the databases are made.
+Memory is the process's largest, and what every thousand trials added to it. TMPDIR says where the databases are made;
+on a server each study is added to the database that --db names. Workers that answer at once make the coordinator the
+bottleneck: trials a second are the most that it can do, however many workers there are.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import resource
 import subprocess
@@ -40,7 +45,7 @@ from harness.study import run
 
 EPOCHS, TRAIN_ROWS, VALIDATION_ROWS = 3, 14_000, 1_000
 TEXT = """\
-study: cost
+study: {name}
 task: sequence-classification
 model: builtin:tiny
 data: {{path: "builtin:reviews", train: 100, validation: 50}}
@@ -58,30 +63,33 @@ SPANS = ("trial", "epoch", "ask")
 
 
 class AtOnce(Executor):
-    """One worker that has every answer ready, with as many rows as a real one's."""
+    """Workers that have every answer ready, with as many rows as a real one's."""
 
-    slots = 1
-
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 1) -> None:
+        self.slots = slots
         rng = np.random.default_rng(0)
         self._losses = rng.random(1000) + 0.3
         self._logits = rng.normal(size=(VALIDATION_ROWS, 2)).astype(np.float32)
         self._margins = rng.normal(size=TRAIN_ROWS).astype(np.float32)
-        self._said: Iterator[Message] = iter(())
+        self._said: dict[int, Iterator[Message]] = {}
 
     def submit(self, slot: int, job: Job) -> None:
         """Have the job's messages ready."""
         if isinstance(job, TrainJob):
-            self._said = self._train(job.trials[0])
+            self._said[slot] = self._train(job.trials[0])
         else:
-            self._said = iter([Message(None, prepared()), Message(None, JobDone())])
+            self._said[slot] = iter([Message(None, prepared()), Message(None, JobDone())])
 
     def decide(self, slot: int, *, prune: bool) -> None:
         """A pruned trial goes on all the same: every trial shall cost the same."""
 
     def messages(self, timeout: float) -> list[tuple[int, Message]]:
-        """The next one."""
-        return [(0, next(self._said))]
+        """The next one of every worker that has a job."""
+        found = [(slot, next(said)) for slot, said in self._said.items()]
+        for slot, message in found:
+            if isinstance(message.event, JobDone):
+                del self._said[slot]
+        return found
 
     def interrupt(self, slot: int) -> None:
         """Never asked."""
@@ -169,29 +177,46 @@ def timed(owner: type, name: str, spans: list[float]) -> Iterator[None]:
         setattr(owner, name, method)
 
 
-def measure(trials: int, sampler: str) -> dict[str, Any]:
+def measure(trials: int, sampler: str, workers: int = 1, db: str | None = None) -> dict[str, Any]:
     """One study from nothing to its end: milliseconds a trial, an epoch and an ask, and memory."""
-    file = parse_study(TEXT.format(trials=trials, sampler=sampler, epochs=EPOCHS))
+    name = f"cost-{time.time_ns()}"
+    file = parse_study(TEXT.format(name=name, trials=trials, sampler=sampler, epochs=EPOCHS))
     epochs: list[float] = []
     asks: list[float] = []
     ends: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "results.db") as store:
+    with tempfile.TemporaryDirectory() as folder, Store.open(db or Path(folder) / "results.db") as store:
+        begun_with = megabytes()
         observer = PlainObserver(Console(file=io.StringIO()))
         with timed(Night, "_epoch", epochs), timed(Sampling, "ask", asks), marked(ends):
             began = time.perf_counter()
-            run(store, file, AtOnce(), observer, Stop())
+            run(store, file, AtOnce(workers), observer, Stop())
             seconds = time.perf_counter() - began
-    whole = np.diff(ends)
-    parts = np.add.reduceat(epochs, np.arange(0, len(epochs), EPOCHS))[1:]
-    parts = parts + (np.asarray(asks)[1:] if len(asks) == trials else 0.0)
-    cost = {"trial": whole - parts, "epoch": np.asarray(epochs), "ask": np.asarray(asks)}
+    cost = {"trial": rest(ends, epochs, asks, workers), "epoch": np.asarray(epochs), "ask": np.asarray(asks)}
     return {
         "sampler": sampler,
+        "database": "PostgreSQL" if db else "SQLite",
+        "workers": workers,
         "trials": trials,
+        "growth": 1000 * (megabytes() - begun_with) / trials,
+        "rate": trials / seconds,
         "whole": 1000 * seconds / trials,
         **{name: milliseconds(values) for name, values in cost.items()},
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "megabytes": megabytes(),
     }
+
+
+def rest(ends: list[float], epochs: list[float], asks: list[float], workers: int) -> np.ndarray:
+    """Seconds of a trial without its epochs and asks, over stretches in which every worker ends one."""
+    stretch = max(1, workers)
+    counts = np.arange(0, len(ends), stretch)
+    whole = np.diff(np.asarray(ends)[counts]) if len(counts) > 1 else np.asarray([ends[-1] - ends[0]])
+    parts = sum(epochs) / len(ends) + sum(asks) / len(ends)
+    return whole / (stretch if len(counts) > 1 else max(1, len(ends) - 1)) - parts
+
+
+def megabytes() -> float:
+    """The largest that this process has been."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 @contextmanager
@@ -219,13 +244,15 @@ def milliseconds(values: np.ndarray) -> tuple[float, float]:
 def line(found: dict[str, Any]) -> str:
     """A row of the table."""
     parts = [f"{found[name][0]:.1f} ({found[name][1]:.1f})" for name in SPANS]
-    whole, memory = f"{found['whole']:.0f}", f"{found['megabytes']:.0f}"
-    return f"| {' | '.join([found['sampler'], str(found['trials']), *parts, whole, memory])} |"
+    names = [found["database"], found["sampler"], f"{found['workers']:,}", f"{found['trials']:,}"]
+    memory = f"{found['megabytes']:.0f} ({found['growth']:.1f})"
+    return f"| {' | '.join([*names, *parts, format(found['whole'], '.0f'), format(found['rate'], '.0f'), memory])} |"
 
 
 HEAD = """\
-| sampler | trials | ms a trial (last tenth) | ms an epoch | ms an ask | wall clock of a trial (ms) | memory (MB) |
-|---|---|---|---|---|---|---|"""
+| database | sampler | workers | trials | ms a trial (last tenth) | ms an epoch | ms an ask | whole trial (ms) \
+| trials a second | MB (a thousand trials) |
+|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -233,18 +260,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, nargs="+", default=[500, 1000, 2000, 4000])
     parser.add_argument("--sampler", nargs="+", default=["random"])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--db", help="URL of a scratch database on a server; else SQLite in a temporary folder")
     parser.add_argument("--one", action="store_true", help="measure the first pair here and print it as JSON")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.trials[0], given.sampler[0])))
+        print(json.dumps(measure(given.trials[0], given.sampler[0], given.workers[0], given.db)))
         return
     print(HEAD)
-    for sampler in given.sampler:
-        for trials in given.trials:
-            command = [sys.executable, "-m", "benchmarks.coordinator", "--one"]
-            command += ["--trials", str(trials), "--sampler", sampler]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-            print(line(json.loads(done.stdout)), flush=True)
+    for sampler, workers, trials in itertools.product(given.sampler, given.workers, given.trials):
+        command = [sys.executable, "-m", "benchmarks.coordinator", "--one"]
+        command += ["--trials", str(trials), "--sampler", sampler, "--workers", str(workers)]
+        command += ["--db", given.db] if given.db else []
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        print(line(json.loads(done.stdout)), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,14 +92,14 @@ def test_eight_processes_make_one_database_at_once(server_database: str) -> None
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["status", "none"], ["doctor"], ["repair"], ["run", "none"], ["plan", "none"], ["report", "none"]],
+    [["status", "none"], ["doctor"], ["repair"], ["run", "none"], ["report", "none"]],
 )
 @pytest.mark.parametrize("away", [False, True])
 def test_no_message_shows_the_password(postgres: Server, tmp_path: Path, command: list[str], away: bool) -> None:
     url = postgres.url("nowhere" if away else "postgres")
     night = nights.Night(tmp_path)
     code, output = night.harness(*command, "--db", url)
-    assert code != 0
+    assert code in ((69,) if away else (0, 2))
     assert postgres.password not in output
     assert "Traceback" not in output
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.commands.options import (
     DEFAULT_DB,
+    Address,
     CacheBudget,
     Db,
     Exact,
+    ExecutorName,
     Json,
     NoCache,
     Set,
@@ -25,11 +28,16 @@ from harness.commands.options import (
 )
 from harness.errors import UsageError
 
+if TYPE_CHECKING:
+    from harness.executors.base import Executor
+
 
 def run(
     study: StudyArgument,
     sets: Set = None,
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
     no_cache: NoCache = False,
     cache_budget: CacheBudget = None,
     exact: Exact = False,
@@ -40,7 +48,6 @@ def run(
     file = study_of(study, sets, db)
 
     # A mistake in the file is told before seconds go into what a night needs.
-    from harness.executors.local import LocalExecutor
     from harness.grid import whole
     from harness.live import LiveObserver, PlainObserver, headline
     from harness.results.store import Store
@@ -52,11 +59,26 @@ def run(
     stop = stop_on_signals()
     console = terminal()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
-    with Store.open(db) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
+    with Store.open(db) as store, executor_of(executor, address, store.files, workers) as placed, observer:
         shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact, budget=budget)
-        board = run_study(store, file, executor, observer, stop, shared)
+        board = run_study(store, file, placed, observer, stop, shared)
     console.print(headline(board), markup=False, highlight=False)
     console.print(f"report: harness report {board.study}", markup=False, highlight=False)
+
+
+def executor_of(name: str, address: str | None, files: Path, workers: int | None) -> Executor:
+    """The executor that the command line asks for."""
+    if name == "ray":
+        from harness.executors.ray import RayExecutor
+
+        return RayExecutor(files, address or "auto", workers)
+    if name != "local":
+        raise UsageError(f"--executor is local or ray, got {name!r}")
+    if address is not None:
+        raise UsageError("--address names a Ray cluster: give --executor ray with it")
+    from harness.executors.local import LocalExecutor
+
+    return LocalExecutor(files / "logs", workers)
 
 
 def status(

@@ -25,6 +25,12 @@ Set = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="folder that holds one folder a study")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Workers = Annotated[int | None, typer.Option(help="worker processes; by default one a GPU, or one", min=1)]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", metavar="NAME", help="where trials run: local, or ray for the nodes of a cluster")
+]
+Address = Annotated[
+    str | None, typer.Option(help="the Ray cluster: HOST:PORT; by default the one that this machine belongs to")
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="work out the frozen part of a model anew in every trial")]
 CacheBudget = Annotated[
     str | None,

@@ -50,14 +50,15 @@ class LocalExecutor(Executor):
     Args:
         workers: number of slots; by default one a GPU, or one on a machine without.
         logs: folder for what the workers print.
+        threads: of each worker; by default the cores that we may use, shared by all.
     """
 
-    def __init__(self, logs: Path, workers: int | None = None) -> None:
+    def __init__(self, logs: Path, workers: int | None = None, threads: int | None = None) -> None:
         self.gpus = visible_gpus()
         self.slots = workers or max(1, len(self.gpus))
         self.logs = logs
         cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
-        self.threads = max(1, (cores or 1) // self.slots)
+        self.threads = threads or max(1, (cores or 1) // self.slots)
         self._processes: dict[int, _Process] = {}
 
     def submit(self, slot: int, job: Job) -> None:
