@@ -25,7 +25,6 @@ _COLUMNS = [
     "held_out_texts",
     "epochs",
     "best_epoch",
-    "steps",
     "perplexity_before",
     "perplexity_after",
     "seconds",
@@ -34,7 +33,6 @@ _COLUMNS = [
 ]
 _COMPARED = [
     "a",
-    "b",
     "metric",
     "difference",
     "difference_low",
@@ -121,7 +119,11 @@ def _compared(study: StudyFrames) -> Content:
     )
     tables = [Table("adaptation-pairs", _shown(pairs.drop(columns="alike"), metric), caption)]
     if family:
-        tables.append(Table("adaptation-compared", families.table(family)[_COMPARED], _COMPARISONS))
+        tables.append(
+            Table(
+                "adaptation-compared", families.table(family)[_COMPARED].rename(columns={"a": "trials"}), _COMPARISONS
+            )
+        )
     return Content(findings=told, tables=tables)
 
 
