@@ -28,7 +28,7 @@ from harness.report.section import get
 from harness.report.study_frames import opened
 
 HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> ${1+1} {{7*7}} &amp; w1"
-PRIVATE = LABELS.replace("study: labels", "study: private") + "store_texts: false\n"
+PRIVATE = LABELS.replace("study: labels", "study: private").replace("epochs: 2", "epochs: 1") + "store_texts: false\n"
 
 needs_page = pytest.mark.skipif(
     find_spec("gradio") is None or browser.BROWSER is None,
@@ -211,7 +211,8 @@ def test_a_question_is_typed_submitted_and_answered(page: Callable[[str], browse
     assert marked == answer if marked else answer == "(no answer)"
     tab.click("#explain")
     tab.wait("!!document.querySelector('#words [role=status]')")
-    assert "of the answer: context" in tab.text("#words") and "<script>" in tab.text("#words")
+    words = tab.text("#words")  # of one window of the context
+    assert "of the answer: context" in words and re.search("<script>|</script>|<img", words)
     checked(tab)
 
 
