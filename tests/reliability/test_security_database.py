@@ -36,7 +36,6 @@ from harness.roster import Roster
 from harness.shelf import tidy_all
 from harness.spec import parse_study
 
-SERVER = os.environ.get("HARNESS_POSTGRES", "")
 STUDY = "study: {name}\nmodel: builtin:tiny\ndata: {{path: builtin:reviews}}\nbudget: {{trials: 1}}\n"
 
 
@@ -308,20 +307,10 @@ def schema_of(engine: sa.Engine) -> dict[str, list[str]]:
     return {name: [column["name"] for column in found.get_columns(name)] for name in sorted(found.get_table_names())}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+@pytest.fixture
+def store(database: Any) -> Iterator[Store]:
     """An empty record, on both kinds of database."""
-    target: Path | str = tmp_path / "results.db"
-    if request.param == "postgresql":
-        if not SERVER:
-            pytest.skip("HARNESS_POSTGRES names no server")
-        monkeypatch.chdir(tmp_path)
-        engine, target = sa.create_engine(SERVER), SERVER
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-            connection.exec_driver_sql("CREATE SCHEMA public")
-        engine.dispose()
-    with Store.open(target) as opened:
+    with Store.open(database) as opened:
         yield opened
 
 
