@@ -7,6 +7,7 @@ import math
 import harness.metrics as metrics
 from harness.analysis.families import Comparison
 from harness.analysis.paired import Equivalence
+from harness.analysis.statistics import LEVEL
 
 NO_VERDICT = "cannot tell {a} from {b}"
 
@@ -79,6 +80,9 @@ def _evidence(comparison: Comparison) -> str:
     parts = []
     if not math.isnan(comparison.adjusted_p):
         parts += [_p(comparison.adjusted_p), *(["Holm"] if comparison.tests > 1 else [])]
+        alone = comparison.difference.p_value
+        if not comparison.told_apart and alone <= 1 - LEVEL:  # the interval, which is not corrected, leaves 0 out
+            parts[-1] += f", {_p(alone)} alone"
     if comparison.test != "paired t":
         parts.append("Fisher, no pairs" if comparison.test == "Fisher" else comparison.test)
     parts.append(_count(comparison.seeds, "seed") if comparison.seeds != 1 else "1 seed: unreplicated")

@@ -70,7 +70,7 @@ def write(folder: Path, title: str, subtitle: str, pieces: Sequence[Piece]) -> l
         for drawn in each.drawn:
             paths += drawn.save(folder / "figures")
         for table, _ in each.tables:
-            paths += tables.save(table.frame, folder / "tables", table.name, table.caption)
+            paths += tables.save(table.frame, folder / "tables", table.name, table.caption, table.once)
     paths[0].write_text(page.render(title, subtitle, pieces), encoding="utf-8", errors="replace")
     _remove_others(folder / "figures", ("png", "svg"), paths)
     _remove_others(folder / "tables", ("csv", "md", "tex"), paths)

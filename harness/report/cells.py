@@ -89,6 +89,8 @@ _FRACTIONS = (
 _LOSSES = "loss train_loss validation_loss last_validation_loss best_validation_loss last_train_loss".split()
 _RATES = {"train_samples_per_second": "training", "eval_samples_per_second": "evaluation", "samples_per_second": ""}
 _PLAIN = "objective value objective_value perplexity".split()
+_SCORES = {*_LOSSES, *"accuracy f1 macro_f1 precision recall exact_match train_accuracy last_accuracy".split()}
+_SCORES |= {"objective", "objective_value", "perplexity", "mcc"}
 _GAPS = "gap gap_at_best gap_at_last best_gap last_gap".split()
 
 
@@ -113,6 +115,11 @@ def _heading(name: str) -> str:
 def is_fraction(name: str) -> bool:
     """Whether a metric is stored as a fraction and shown in percent, differences of it in points."""
     return name in _FRACTIONS
+
+
+def is_score(name: str) -> bool:
+    """Whether a column holds what a trained model is worth, which another seed would change."""
+    return name in _SCORES
 
 
 def column(name: str) -> Column:

@@ -22,6 +22,7 @@ Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+TEST = "test"
 QUESTIONS = "question-answering"
 QUESTION_METRICS = ("loss", "exact_match", "f1")  # those that are means over examples
 
@@ -32,13 +33,18 @@ def epoch_read(trial: Mapping[Any, Any], objective: Objective) -> int | None:
     return None if epoch is None or pd.isna(epoch) else int(epoch)
 
 
-def validation_logits(study: StudyFrames, trial: Mapping[Any, Any], objective: Objective) -> Logits | None:
-    """Validation logits at the epoch that the objective reads, shape (examples, labels); None when not stored."""
+def validation_logits(
+    study: StudyFrames, trial: Mapping[Any, Any], objective: Objective, split: str | None = None
+) -> Logits | None:
+    """Logits of the validation rows, or of another split, at the epoch that the objective reads; None when not stored.
+
+    Their shape is (examples, labels).
+    """
     epoch = epoch_read(trial, objective)
     if epoch is None:
         return None
     try:
-        return study.logits(int(trial["trial"]), epoch)
+        return study.outputs(int(trial["trial"]), epoch, "logits", split)
     except UsageError:
         return None
 
@@ -72,8 +78,10 @@ def answers_questions(study: StudyFrames) -> bool:
     return bool(study.row["task"] == QUESTIONS)
 
 
-def example_scores(study: StudyFrames, trial: Mapping[Any, Any], metric: str) -> Floats | None:
-    """A metric of question answering on each validation example of a trial, shape (examples,).
+def example_scores(
+    study: StudyFrames, trial: Mapping[Any, Any], metric: str, split: str | None = None
+) -> Floats | None:
+    """A metric of question answering on each validation example of a trial, or of another split, shape (examples,).
 
     None where it is not stored, is no mean over examples, or needs texts that are not stored.
     """
@@ -82,11 +90,11 @@ def example_scores(study: StudyFrames, trial: Mapping[Any, Any], metric: str) ->
         return None
     try:
         if metric == "loss":
-            return np.asarray(study.outputs(int(trial["trial"]), epoch, "losses"), np.float64)
-        spans = study.outputs(int(trial["trial"]), epoch, "spans")
+            return np.asarray(study.outputs(int(trial["trial"]), epoch, "losses", split), np.float64)
+        spans = study.outputs(int(trial["trial"]), epoch, "spans", split)
     except UsageError:
         return None
-    examples = examples_of(study, trial["fold"])
+    examples = study.test_examples if split == TEST else examples_of(study, trial["fold"])
     if len(examples) != len(spans) or examples["text"].isna().any():
         return None
     answered = span_errors.answers(spans, None, examples)
@@ -94,15 +102,17 @@ def example_scores(study: StudyFrames, trial: Mapping[Any, Any], metric: str) ->
     return answered[column].to_numpy(np.float64) if len(answered) == len(spans) else None
 
 
-def scores_by_example(study: StudyFrames, trial: Mapping[Any, Any]) -> dict[str, Floats]:
+def scores_by_example(study: StudyFrames, trial: Mapping[Any, Any], split: str | None = None) -> dict[str, Floats]:
     """Metric -> its value on each validation example of a trial, shape (examples,); of metrics that are means of these.
 
+    With a split, on the examples of that split (only confirming trials have outputs of test rows).
     Those whose outputs are not stored are not in it.
     """
     if answers_questions(study):
-        found = {metric: example_scores(study, trial, metric) for metric in QUESTION_METRICS}
+        found = {metric: example_scores(study, trial, metric, split) for metric in QUESTION_METRICS}
         return {metric: scores for metric, scores in found.items() if scores is not None}
-    logits, gold = validation_logits(study, trial, study.objective), gold_labels(study, trial["fold"])
+    logits = validation_logits(study, trial, study.objective, split)
+    gold = _ids(study, study.test_examples) if split == TEST else gold_labels(study, trial["fold"])
     if logits is None or gold is None or logits.ndim != 2 or len(logits) != len(gold):
         return {}
     table = np.asarray(logits, np.float64)

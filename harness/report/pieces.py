@@ -14,7 +14,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from harness.report import figures, tables
+from harness.report import figures, marks, tables
 from harness.report.section import Content, Section, Table
 from harness.report.study_frames import StudyFrames
 
@@ -88,7 +88,7 @@ def piece(name: str, title: str, content: Content) -> Piece:
     drawn = [Drawn(each.name, each.caption, each.figure) for each in content.drawings]
     for each in drawn:
         _ = each.png  # here, so that a figure that cannot be drawn fails its own section
-    return Piece(name, title, content, drawn, [(table, tables.show(table.frame)) for table in content.tables])
+    return Piece(name, title, content, drawn, [(each, tables.show(each.frame, each.once)) for each in content.tables])
 
 
 def guarded(name: str, title: str, say: Callable[[], Content]) -> Piece:
@@ -101,8 +101,8 @@ def guarded(name: str, title: str, say: Callable[[], Content]) -> Piece:
 
 
 def assemble(section: Section, frames: StudyFrames) -> Piece:
-    """Build one section."""
-    return guarded(section.name, section.title, lambda: section.build(frames))
+    """Build one section; in its tables the scores of a single seed are marked."""
+    return guarded(section.name, section.title, lambda: marks.marked(frames, section.build(frames)))
 
 
 def explain(error: BaseException) -> str:

@@ -41,11 +41,13 @@ class Table:
         name: file name without its ending, as a drawing's.
         frame: raw values under the record's column names.
         caption: what is shown, for which trials, with what caveat.
+        once: for each row whether its scores rest on one seed, so that they are marked; empty where rows are no trials.
     """
 
     name: str
     frame: pd.DataFrame
     caption: str
+    once: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,11 @@ class StudyFrames:
         return frames.metrics(self.engine, self.name, of_groups=True)
 
     @cached_property
+    def test_metrics(self) -> pd.DataFrame:
+        """Metrics of the test rows, which only confirming trials read."""
+        return frames.test_metrics(self.engine, self.name)
+
+    @cached_property
     def windows(self) -> pd.DataFrame:
         """Steady training windows."""
         return frames.windows(self.engine, self.name)
@@ -179,6 +184,11 @@ class StudyFrames:
         return frames.examples(self.engine, self.name)
 
     @cached_property
+    def test_examples(self) -> pd.DataFrame:
+        """Test examples in the order of the predictions."""
+        return frames.examples(self.engine, self.name, "test")
+
+    @cached_property
     def training_examples(self) -> pd.DataFrame:
         """Training examples in the order from which folds are cut."""
         return frames.examples(self.engine, self.name, "train")
@@ -196,13 +206,13 @@ class StudyFrames:
         """
         return self.outputs(trial, epoch, "logits")
 
-    def outputs(self, trial: int, epoch: int, kind: str) -> npt.NDArray[np.float32]:
-        """What the task kept of one epoch's validation rows, such as logits or spans; axes as in the schema.
+    def outputs(self, trial: int, epoch: int, kind: str, split: str | None = None) -> npt.NDArray[np.float32]:
+        """What the task kept of one epoch's validation rows (or of another split), such as logits or spans.
 
         Raises:
             UsageError: when none were stored.
         """
-        return frames.predictions(self.engine, self._ids[trial], epoch, kind)
+        return frames.predictions(self.engine, self._ids[trial], epoch, kind, split)
 
 
 def opened(target: str | Path, study: str, texts: bool = True) -> StudyFrames:

@@ -7,18 +7,20 @@ writer escapes for its own format. What is missing is shown as a dash, never as 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from harness.report.cells import MISSING, cell, column
+from harness.report.cells import MISSING, cell, column, is_score
 from harness.results.text import guard
 
 AT_MOST = 500
 """Rows that people are shown of a table; the CSV file holds all."""
+MARK = "†"
+ONCE = f"{MARK} one seed only: unreplicated, another seed may change it."
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Shown:
     Attributes:
         left_out: heading -> rows shown that lack a value.
         all_rows: rows of the table, of which the first AT_MOST are shown.
+        marked: whether any value bears the mark of a single seed.
     """
 
     headings: list[str]
@@ -35,6 +38,7 @@ class Shown:
     numeric: list[bool]
     left_out: Mapping[str, int] = field(default_factory=dict)
     all_rows: int = 0
+    marked: bool = False
 
     @cached_property
     def wide(self) -> list[bool]:
@@ -48,11 +52,16 @@ class Shown:
         said = [f"{MISSING} is missing, not zero: {', '.join(lacking)}."] if lacking else []
         if self.all_rows > len(self.rows):
             said.append(f"The first {len(self.rows)} of {self.all_rows:,} rows; the CSV file holds all.")
-        return " ".join(said)
+        return " ".join([*said, *([ONCE] if self.marked else [])])
 
 
-def show(frame: pd.DataFrame) -> Shown:
-    """Headings with units, values with sensible digits; `x` beside `x_low` and `x_high` becomes `x [low, high]`."""
+def show(frame: pd.DataFrame, once: Sequence[bool] = ()) -> Shown:
+    """Headings with units, values with sensible digits; `x` beside `x_low` and `x_high` becomes `x [low, high]`.
+
+    Args:
+        frame: raw values.
+        once: as in `section.Table`.
+    """
     all_rows, frame = len(frame), frame.head(AT_MOST)
     names = [str(name) for name in frame.columns]
     bounds = {f"{n}{end}" for n in names for end in ("_low", "_high") if {f"{n}_low", f"{n}_high"} <= set(names)}
@@ -63,6 +72,11 @@ def show(frame: pd.DataFrame) -> Shown:
         if f"{name}_low" in bounds:
             low, high = ([cell(name, v) for v in columns[f"{name}{end}"]] for end in ("_low", "_high"))
             written[name] = [_interval(*each) for each in zip(written[name], low, high, strict=True)]
+    marked = False
+    for name in (each for each in kept if len(once) and is_score(each)):
+        alone = [one and text != MISSING for one, text in zip(once, written[name], strict=False)]
+        written[name] = [text + MARK if one else text for one, text in zip(alone, written[name], strict=True)]
+        marked = marked or any(alone)
     missing = {column(n).heading: written[n].count(MISSING) for n in kept if MISSING in written[n]}
     return Shown(
         headings=[column(name).heading for name in kept],
@@ -70,6 +84,7 @@ def show(frame: pd.DataFrame) -> Shown:
         numeric=[pd.api.types.is_numeric_dtype(frame[name]) for name in kept],
         left_out=missing,
         all_rows=all_rows,
+        marked=marked,
     )
 
 
@@ -89,9 +104,9 @@ def markdown_text(text: str) -> str:
     return re.sub(r"(?i)\b(https?|ftp|mailto|javascript|data|www)([:.])", r"\1&#8203;\2", line)
 
 
-def markdown(frame: pd.DataFrame, caption: str = "") -> str:
-    """A pipe table with its caption above and the note on missing values below."""
-    shown = show(frame)
+def markdown(frame: pd.DataFrame, caption: str = "", once: Sequence[bool] = ()) -> str:
+    """A pipe table with its caption above and the note on missing values and marks below."""
+    shown = show(frame, once)
     lines = [markdown_text(caption), ""] if caption else []
     lines.append(_pipe([markdown_text(heading) for heading in shown.headings]))
     lines.append(_pipe(["---:" if numeric else "---" for numeric in shown.numeric]))
@@ -127,6 +142,7 @@ _LATEX: dict[str, str] = {
     "…": r"\ldots{}",
     "±": r"\(\pm\)",
     "×": r"\(\times\)",
+    "†": r"\(^\dagger\)",
     "`": r"\textasciigrave{}",
 }
 
@@ -140,9 +156,9 @@ def latex_text(text: str) -> str:
 _SIZES = ((6, ""), (9, r"\small"), (10_000, r"\footnotesize\setlength{\tabcolsep}{3pt}"))
 
 
-def latex(frame: pd.DataFrame, caption: str = "", name: str = "table") -> str:
+def latex(frame: pd.DataFrame, caption: str = "", name: str = "table", once: Sequence[bool] = ()) -> str:
     """A booktabs table environment with caption and label; needs the packages booktabs and fontenc with T1."""
-    shown = show(frame)
+    shown = show(frame, once)
     size = next(size for at_most, size in _SIZES if len(shown.headings) <= at_most)
     lines = [
         r"\begin{table}",
@@ -169,10 +185,11 @@ def csv(frame: pd.DataFrame) -> str:
     return str(guarded.to_csv(index=False, lineterminator="\n"))
 
 
-def save(frame: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
-    """Write `name`.csv, .md and .tex; returns their paths."""
+def save(frame: pd.DataFrame, folder: Path, name: str, caption: str, once: Sequence[bool] = ()) -> list[Path]:
+    """Write `name`.csv, .md and .tex; returns their paths. The CSV says in a column which rows rest on one seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {"csv": csv(frame), "md": markdown(frame, caption), "tex": latex(frame, caption, name)}
+    raw = frame.assign(one_seed=list(once)) if len(once) else frame
+    written = {"csv": csv(raw), "md": markdown(frame, caption, once), "tex": latex(frame, caption, name, once)}
     paths = [folder / f"{name}.{ending}" for ending in written]
     for path, text in zip(paths, written.values(), strict=True):
         path.write_bytes(text.encode("utf-8", "replace"))

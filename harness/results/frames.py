@@ -62,6 +62,13 @@ def metrics(engine: sa.Engine, study: str, of_groups: bool = False) -> pd.DataFr
     return _of_trials(engine, study, tables.metric, *columns, where=(table.grp != "") if of_groups else None)
 
 
+def test_metrics(engine: sa.Engine, study: str) -> pd.DataFrame:
+    """Metrics of the test rows, which only confirming trials read: trial, epoch, name, value."""
+    table = tables.metric.c
+    where = sa.and_(table.split == "test", table.grp == "")
+    return _of_trials(engine, study, tables.metric, table.epoch, table.name, table.value, where=where)
+
+
 def windows(engine: sa.Engine, study: str) -> pd.DataFrame:
     """Steady training windows: trial, epoch, position, seconds, steps, samples, tokens, padded_tokens."""
     return _of_trials(engine, study, tables.window, *list(tables.window.c)[1:])

@@ -1,0 +1,283 @@
+"""Comparison: one sentence a pair of configurations, over new seeds and new rows where they were confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import families, replicated
+from harness.analysis.families import Comparison
+from harness.analysis.sentences import equivalence_sentence, sentence
+from harness.analysis.statistics import LEVEL
+from harness.configuration import Objective
+from harness.metrics import costs
+from harness.ranking import Standing
+from harness.report import best, confirmed, outputs
+from harness.report.cells import cell, duration, is_fraction
+from harness.report.charts import bars
+from harness.report.confirmed import Confirmed
+from harness.report.naming import listed, plural
+from harness.report.section import Content, Drawing, Table, section
+from harness.report.study_frames import StudyFrames
+
+COMPARED = 4
+"""Of an unconfirmed study the best configuration is compared with so many of the next."""
+
+_TESTS = (
+    "Over several seeds: paired t test and interval over the seeds' means, which speak of further seeds on these rows. "
+    "Of one seed: exact McNemar test for right and wrong, a bootstrap over the rows for other scores. p values are "
+    "corrected for the number of comparisons (Holm); needed is how many seeds or examples a difference of that size "
+    "would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources and errors."
+)
+_SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "seeds"]
+_SHOWN += ["examples", "replicated", "effect_size", "wins", "needed", "detectable"]
+
+
+@section(order=5, title="Comparison")
+def build(study: StudyFrames) -> Content:
+    """Which configuration beats which and by how much, or what it would take to tell, over several seeds or one."""
+    if study.objective.metric in costs():
+        return Content()
+    found = confirmed.of(study)
+    return _unconfirmed(study) if found is None else _confirmed(study, found)
+
+
+# --- confirmed --------------------------------------------------------------------------------------------
+
+
+def _confirmed(study: StudyFrames, found: Confirmed) -> Content:
+    means = replicated.means(found.table).set_index("configuration")
+    order = [*found.best, *([] if found.baseline is None else [found.baseline])]
+    shown = means.loc[order].reset_index()
+    told = [_said(each) for each in found.comparisons]
+    findings = [_what_ran(study, found), *told, *_alike(found), _cheapest(study, found), _luck(study, found)]
+    tables = [_runs_table(study, found, shown), *_comparison_tables(found.comparisons)]
+    if found.further:
+        findings += _further_findings(found)
+        tables.append(_further_table(found))
+    return Content(
+        findings=[words for words in findings if words],
+        drawings=[_drawing(study, found, shown)],
+        tables=tables,
+        notes=[_TESTS, *_opened(found)],
+    )
+
+
+def _what_ran(study: StudyFrames, found: Confirmed) -> str:
+    numbers = listed(found.best)
+    one = len(found.best) == 1
+    what = f"configuration{'' if one else 's'} {numbers}{'' if found.baseline is None else ' and the baseline'}"
+    ran = f"After the search {what} ran again with {plural(len(found.table), 'new seed')}"
+    rows = f"{found.examples:,} " if found.examples else ""
+    if found.split == outputs.TEST:
+        return f"{ran}, measured on {rows}test rows that no choice was made by."
+    return (
+        f"{ran}, measured on the {rows}validation rows that they were chosen by, which flatters them: `data.test` sets "
+        "rows aside."
+    )
+
+
+def _alike(found: Confirmed) -> list[str]:
+    """Pairs that cannot be told apart, and are proven to be alike."""
+    if found.margin is None:
+        return []
+    untold = [i for i, each in enumerate(found.comparisons) if not each.told_apart and each.seeds > 1]
+    tests = replicated.alike(found.table, [found.pairs[i] for i in untold], found.margin)
+    proven = [(i, test) for i, test in zip(untold, tests, strict=True) if test.p_value <= 1 - LEVEL]
+    return [f"{equivalence_sentence(found.comparisons[i], test, found.margin)}." for i, test in proven]
+
+
+def _cheapest(study: StudyFrames, found: Confirmed) -> str:
+    """One standard error."""
+    prices = found.costs()
+    chosen = replicated.cheapest(found.table, prices, study.objective.direction)
+    values = found.table.mean()
+    if chosen is None or len(values) < 2:
+        return ""
+    better = values.idxmax() if study.objective.direction == "maximize" else values.idxmin()
+    leader = int(str(better))
+    name = found.names[leader]
+    if chosen == leader:
+        return (
+            f"{name[:1].upper()}{name[1:]} has the best mean, and nothing cheaper is within one standard error of it."
+        )
+    name = found.names[chosen]
+    return (
+        f"Of those within one standard error of the best mean (configuration {leader}), {name} is the cheapest: "
+        f"{duration(prices[chosen])} of training, not {duration(prices[leader])}."
+    )
+
+
+def _luck(study: StudyFrames, found: Confirmed) -> str:
+    """What the search saw of the best one, and what new seeds make of it on the same rows."""
+    if not found.best:
+        return ""
+    number = found.best[0]
+    seen = confirmed.searched(study).get(number)
+    again = found.rows[found.rows["configuration"] == number]["objective"].astype("float64").mean()
+    if seen is None or not np.isfinite(again):
+        return ""
+    name, factor, unit = _written(study.objective)
+    worse = (again < seen) == (study.objective.direction == "maximize")
+    words = f"The search had seen {best.words_of(study.objective)} {cell(name, seen)}{unit} of configuration {number}"
+    if again == seen:
+        return f"{words}, and new seeds come to the same on those rows."
+    apart = f"{abs(again - seen) * factor:.{1 if unit else 4}f}{' points' if unit else ''}"
+    verdict = "were luck" if worse else "better"
+    return f"{words}; new seeds come to {cell(name, again)}{unit} on those rows: {apart} {verdict}."
+
+
+def _said(comparison: Comparison) -> str:
+    words = sentence(comparison)
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _short(name: str) -> str:
+    """The name of a configuration without what sets it apart, for a column: configuration 3, the baseline."""
+    return name.partition(" (")[0]
+
+
+def _written(objective: Objective) -> tuple[str, float, str]:
+    """Column name, factor and unit of the objective's values."""
+    name = "validation_loss" if objective.metric == "loss" else objective.metric
+    return (name, 100.0, "%") if is_fraction(name) else (name, 1.0, "")
+
+
+def _further_findings(found: Confirmed) -> list[str]:
+    """Where the seeds tell apart what further examples may not."""
+    lost = [
+        f"{each.a} and {each.b}"
+        for each, more in zip(found.comparisons, found.further, strict=True)
+        if each.told_apart and not more.crossed.p_value <= 1 - LEVEL
+    ]
+    rows = f"{found.examples:,} " if found.examples else ""
+    return [
+        f"For other examples than these {rows}it is not shown: {words} differ on these rows, and may not on others."
+        for words in lost
+    ]
+
+
+def _runs_table(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Table:
+    """Each configuration's mean over the new seeds, beside what the search had seen."""
+    share = "_share" if _written(study.objective)[1] > 1 else ""
+    column = f"{found.split}{share}" if share else f"{found.split}_{study.objective.metric}"
+    searched, prices = confirmed.searched(study), found.costs()
+    numbers = shown["configuration"].tolist()
+    columns = {f"value{end}": f"{column}{end}" for end in ("", "_low", "_high")}
+    frame = shown.rename(columns={**columns, "standard_deviation": f"standard_deviation{share}"})
+    frame["configuration"] = [found.names[number] for number in numbers]
+    frame[f"seen_by_search{share}"] = [searched.get(number, np.nan) for number in numbers]
+    frame["train_seconds"] = [prices.get(number, np.nan) for number in numbers]
+    caption = (
+        f"{best.words_of(study.objective)[:1].upper()}{best.words_of(study.objective)[1:]} on the {found.split} rows: "
+        "mean over the new seeds with Student's 95% interval, beside what the search had seen on the validation rows; "
+        "mean seconds of training."
+    )
+    return Table("confirmed", frame, caption)
+
+
+def _drawing(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Drawing:
+    factor, words = best.axis_of(study.objective)
+    values = shown[["value", "value_low", "value_high"]] * factor
+    frame = values.assign(configuration=[found.names[number] for number in shown["configuration"].tolist()])
+    axis = words.replace("validation loss", "loss")
+    figure = bars.dots(frame, "configuration", "value", f"{axis}, {found.split} rows", zero=False)
+    caption = (
+        f"Mean over {plural(len(found.table), 'new seed')} on the {found.split} rows with Student's 95% interval. "
+        "Intervals that overlap may still be told apart: the seeds are paired."
+    )
+    return Drawing("confirmed", figure, caption)
+
+
+def _further_table(found: Confirmed) -> Table:
+    name = "difference" if found.margin is None else "difference_points"
+    drawn = "bootstrap" if found.margin is None else "bootstrap_points"
+    rows = []
+    for each, more in zip(found.comparisons, found.further, strict=True):
+        row: dict[str, str | float] = {"a": _short(each.a), "b": _short(each.b)}
+        for column, value in ((name, more.crossed), (drawn, more.bootstrap)):
+            row |= {column: value.estimate, f"{column}_low": value.low, f"{column}_high": value.high}
+        rows.append({**row, "adjusted_p": more.crossed.p_value})
+    caption = (
+        "The same pairs for further seeds and further examples, both counted as samples: crossed t test (Clark, 1973; "
+        "p values corrected by Holm), and beside it the hierarchical bootstrap, which is never too narrow."
+    )
+    return Table("comparison-examples", pd.DataFrame(rows), caption)
+
+
+def _opened(found: Confirmed) -> list[str]:
+    if found.times_opened < 2:
+        return []
+    return [
+        f"The test rows were opened {found.times_opened} times: what was chosen later could know of results on them."
+    ]
+
+
+# --- unconfirmed ------------------------------------------------------------------------------------------
+
+
+def _unconfirmed(study: StudyFrames) -> Content:
+    """The best configuration against the next few, on the rows that chose it."""
+    places = best.standings(study)
+    if len(places) < 2:
+        return Content()
+    family = _over_seeds(study, places) or _over_examples(study, places)
+    if not family:
+        return Content()
+    rest = len(places) - 1 - len(family)
+    flattered = (
+        f"The same rows chose the best of {plural(len(places), 'configuration')}, so that these p values flatter it. "
+        f"`harness confirm {study.name}` runs the best few again with new seeds"
+        f"{'' if (study.spec.get('data') or {}).get('test') else ', best on rows set aside by `data.test`'}."
+    )
+    notes = [_TESTS, *([f"{plural(rest, 'further configuration')} not compared."] if rest else [])]
+    return Content(
+        findings=[*(_said(each) for each in family), flattered],
+        tables=_comparison_tables(family),
+        notes=notes,
+    )
+
+
+def _over_seeds(study: StudyFrames, places: Sequence[Standing]) -> list[Comparison]:
+    """Over the seeds that both sides of a pair have; empty where the best has but one."""
+    chosen = places[: COMPARED + 1]
+    runs = [(each.configuration, run.replicate, run.objective) for each in chosen for run in each.runs]
+    frame = pd.DataFrame(runs, columns=["configuration", "replicate", "value"])
+    folds = int((study.spec.get("data") or {}).get("folds") or 1)
+    table = replicated.by_seed(frame, folds)
+    numbers = [each.configuration for each in chosen]
+    common = [n for n in numbers[1:] if table[[numbers[0], n]].notna().all(axis=1).sum() > 1]
+    pairs = [(numbers[0], number) for number in common]
+    named = confirmed.named(study, numbers)
+    return replicated.compare(table, pairs, named, study.objective.metric, None if folds > 1 else len(study.examples))
+
+
+def _over_examples(study: StudyFrames, places: Sequence[Standing]) -> list[Comparison]:
+    """One run each on the same examples; empty where their scores are not stored or folds differ."""
+    chosen = [each for each in places[: COMPARED + 1] if len(each.runs) == 1]
+    if len(chosen) < 2 or chosen[0] is not places[0] or chosen[0].runs[0].fold is not None:
+        return []
+    rows = {int(row["trial"]): row for row in study.trials.to_dict("records")}
+    scores = [outputs.scores_by_example(study, rows[each.best]) for each in chosen]
+    metric = next((name for name in (study.objective.metric, "accuracy", "loss") if name in scores[0]), None)
+    named = confirmed.named(study, [each.configuration for each in chosen])
+    family = []
+    for each, other in zip(chosen[1:], scores[1:], strict=True):
+        if metric in other and len(other[metric]) == len(scores[0][metric]):
+            names = named[chosen[0].configuration], named[each.configuration]
+            family.append(families.over_examples(*names, metric, scores[0][metric], other[metric]))
+    return families.corrected(family)
+
+
+def _comparison_tables(family: Sequence[Comparison]) -> list[Table]:
+    """Differences of fractions in points; columns without a value are left out."""
+    frame = families.table(family)[_SHOWN].assign(
+        a=[_short(each.a) for each in family], b=[_short(e.b) for e in family]
+    )
+    if all(is_fraction(each.metric) for each in family):
+        named = {f"difference{end}": f"difference_points{end}" for end in ("", "_low", "_high")}
+        frame = frame.rename(columns={**named, "detectable": "detectable_points"})
+    caption = f"a minus b: {plural(len(family), 'comparison')}, p values after Holm's correction."
+    return [Table("comparison", frame.loc[:, frame.notna().any()], caption)]
