@@ -64,7 +64,10 @@ def unpack(row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
     try:
         shape = [operator.index(length) for length in row["shape"]]
         size = 4 * math.prod(max(length, 0) for length in shape)
-        raw = zlib.decompressobj().decompress(row["data"], size + 1)  # no more than the shape speaks of
+        stream = zlib.decompressobj()
+        raw = stream.decompress(row["data"], size + 1)  # no more than the shape speaks of
+        if len(raw) < size and not stream.eof:
+            raise zlib.error("it ends too early")
     except (zlib.error, TypeError, OverflowError) as error:
         raise StorageError(f"a stored prediction cannot be decompressed ({error}): the database is damaged") from error
     if len(raw) != size or min(shape, default=0) < 0 or zlib.crc32(raw) != row["crc32"]:
