@@ -31,8 +31,9 @@ def test_a_comparison_is_a_page_with_figures_tables_and_a_text(database: Path, t
         "compared.csv",
         "compare-differences.tex",
     } <= names
-    assert "reviews:1 against reviews:0: validation loss" in compared.text
-    assert "other:2 against reviews:0: accuracy" in compared.text
+    assert "reviews:1 beats reviews:0 by" in compared.text or "tell reviews:1 from reviews:0 (" in compared.text
+    assert "points of accuracy" in compared.text and "in validation loss" in compared.text
+    assert "1 seed: unreplicated, 60 examples" in compared.text
 
 
 def test_the_difference_is_the_others_mean_minus_the_firsts(database: Path) -> None:
@@ -41,8 +42,9 @@ def test_the_difference_is_the_others_mean_minus_the_firsts(database: Path) -> N
     table = next(table for table in comparison.content(chosen).tables if table.name == "compare-differences").frame
     gold = np.arange(report_study.VALIDATION_ROWS) % 2
     right = [(study.logits(trial, epoch).argmax(axis=1) == gold).mean() for trial, epoch in ((0, 1), (1, 4))]
-    row = table.set_index("metric").loc["accuracy (points)"]
-    assert row["difference"] == pytest.approx(100 * (right[1] - right[0]))
+    row = table.set_index("metric").loc["accuracy"]
+    assert row["difference"] == pytest.approx(right[1] - right[0])
+    assert row["test"] == "exact McNemar"
     assert row["difference_low"] <= row["difference"] <= row["difference_high"]
 
 
@@ -50,7 +52,35 @@ def test_a_trial_compared_with_its_equal_shows_no_difference(database: Path) -> 
     studies = {name: opened(database, name) for name in ("reviews", "other")}
     chosen = comparison.choose(studies, [("reviews", 0), ("other", 0)])
     findings = comparison.content(chosen).findings
-    assert "validation loss +0.000 [+0.000, +0.000], p = 1.0: cannot be told apart." in findings[0]
+    assert findings[0].startswith("cannot tell other:0 from reviews:0 (0.000 ± 0.000 in validation loss, p = 1.00")
+
+
+def test_configurations_of_several_seeds_are_compared_over_them_first(tmp_path: Path) -> None:
+    """The second study has other seeds than the first: Welch's t; within a study the seeds are paired."""
+    path = tmp_path / "results.db"
+    with Store.open(path) as store:
+        for name, seeds in (("reviews", (42, 43, 44)), ("other", (52, 53, 54))):
+            number = store.create_study(report_study.study_file(name))
+            store.record_prepared(number, report_study.prepared())
+            with store.hold(number):
+                for rate in (1e-5, 5e-5):
+                    config = TrialConfig(model="builtin:tiny", epochs=2, learning_rate=rate)
+                    for seed in seeds:
+                        shift = 1000 * rate + (seed % 10) ** 2 / 500
+                        report_study.add_trial(store, number, config, seed=seed, shift=shift)
+    paired = comparison.compare(path, [("reviews", 0), ("reviews", 3)], tmp_path / "paired").text
+    assert (
+        "the configuration of reviews:0 beats the configuration of reviews:3" in paired
+        or "no interval, 3 seeds" in paired
+    )
+    unpaired = comparison.compare(path, [("reviews", 0), ("other", 3)], tmp_path / "unpaired").text
+    assert "Welch's t, 3 seeds, 60 examples" in unpaired
+    assert "† one seed only" not in paired
+
+
+def test_trials_whose_configuration_has_one_seed_are_marked(database: Path, tmp_path: Path) -> None:
+    text = comparison.compare(database, [("reviews", 0), ("reviews", 1)], tmp_path).text
+    assert "† one seed only: unreplicated, another seed may change it." in text
 
 
 def test_trials_on_other_data_are_not_compared_example_by_example(database: Path, tmp_path: Path) -> None:

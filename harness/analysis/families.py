@@ -29,9 +29,9 @@ from harness.analysis.paired import (
 )
 from harness.analysis.power import detectable_difference, detectable_share, examples_needed, pairs_needed
 from harness.analysis.statistics import LEVEL, Difference, Interval, holm, paired_bootstrap
-from harness.analysis.unpaired import shares
+from harness.analysis.unpaired import probability_of_superiority, shares, welch_t
 
-Test = Literal["paired t", "exact McNemar", "paired bootstrap", "Fisher"]
+Test = Literal["paired t", "Welch's t", "exact McNemar", "paired bootstrap", "Fisher"]
 
 TABLE = [
     "a",
@@ -71,7 +71,7 @@ class Comparison:
         spread: standard deviation of the difference over seeds or examples; NaN where it is not known.
         shares: the two shares, where there are no pairs.
         effect: mean difference in standard deviations over seeds.
-        wins: share of seeds on which a is above b.
+        wins: share of seeds on which a is above b; of pairs of runs where the seeds are not the same.
         tests: comparisons in the family.
         adjusted_p: p value after Holm's correction.
         sign_flip_p: corrected p value of the permutation test over seeds, where it can pass at all; else None.
@@ -100,7 +100,7 @@ class Comparison:
     @property
     def planned_in(self) -> Literal["seeds", "examples"]:
         """What more of would help this comparison."""
-        return "seeds" if self.test == "paired t" else "examples"
+        return "seeds" if self.test in ("paired t", "Welch's t") else "examples"
 
     @property
     def needed(self) -> int | None:
@@ -142,6 +142,35 @@ def over_seeds(
         effect=effect_size(values_a, values_b),
         wins=share_of_wins(values_a, values_b),
         sign_flip_p=flips,
+    )
+
+
+def over_other_seeds(
+    a: str, b: str, metric: str, values_a: npt.ArrayLike, values_b: npt.ArrayLike, examples: int | None = None
+) -> Comparison:
+    """Compare two configurations by the metric of several seeds each, where the seeds are not the same.
+
+    Args:
+        a, b: names.
+        metric: name of the metric.
+        values_a, values_b: the metric of each seed, shapes (seeds of a,) and (seeds of b,).
+        examples: test examples that each run was evaluated on.
+    """
+    counts = [int(np.isfinite(np.asarray(values, np.float64)).sum()) for values in (values_a, values_b)]
+    spreads = [
+        float(np.nanstd(np.asarray(values, np.float64), ddof=1)) if min(counts) > 1 else math.nan
+        for values in (values_a, values_b)
+    ]
+    return Comparison(
+        a,
+        b,
+        metric,
+        welch_t(values_a, values_b),
+        "Welch's t",
+        min(counts),
+        examples,
+        spread=math.hypot(*spreads),
+        wins=probability_of_superiority(values_a, values_b),
     )
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from harness.analysis import overfitting, parameters, statistics
+from harness.analysis import families, overfitting, parameters, statistics
+from harness.analysis.families import Comparison
+from harness.analysis.sentences import sentence
 from harness.errors import StorageError, UsageError
-from harness.metrics import cross_entropy
 from harness.report import best, outputs, plain
 from harness.report.build import write
-from harness.report.cells import is_missing, significant
+from harness.report.cells import is_missing
 from harness.report.charts import bars, curves
 from harness.report.naming import describe, listed, plural
 from harness.report.pieces import guarded
@@ -122,25 +122,69 @@ def _written(wanted: Sequence[tuple[str, int]]) -> str:
 
 def content(chosen: Sequence[Chosen]) -> Content:
     """What a report section would say, for the chosen trials."""
-    differences, reasons = _differences(chosen)
+    family, reasons = _differences(chosen)
     rates = _rates(chosen)
-    table = Table("compared", _side_by_side(chosen), "The trials side by side; metrics at the best epoch.")
+    once = [len(_values_by_seed(each)) < 2 for each in chosen]
+    table = Table("compared", _side_by_side(chosen), "The trials side by side; metrics at the best epoch.", once)
     drawings, tables = [_curves(chosen)], [table]
     if len(rates):
         figure = bars.dots(rates, "trial", "samples_per_second", "training samples/s")
         caption = "Training speed with 95% intervals over the steady windows of each trial; other days are not in them."
         drawings.append(Drawing("compare-speed", figure, caption))
         tables.append(Table("compare-speed", rates, caption))
-    if len(differences):
-        tables.append(Table("compare-differences", differences, _DIFFERENCES.format(chosen[0].name)))
-    findings = [*_sentences(differences, chosen[0]), *_standings(chosen), *_verdicts(chosen)]
+    if family:
+        tables.append(Table("compare-differences", _table(family), _DIFFERENCES.format(chosen[0].name)))
+    findings = [
+        *(f"{sentence(each)}." for each in [*_over_seeds(chosen), *family]),
+        *_standings(chosen),
+        *_verdicts(chosen),
+    ]
     return Content(findings, (), drawings, tables, reasons)
 
 
 _DIFFERENCES = (
-    "Difference to {}, on the same validation examples at each trial's best epoch: paired bootstrap with 95% interval; "
-    "p values are corrected for the number of comparisons (Holm). Other seeds are not in the interval."
+    "Difference to {}, on the same validation examples at each trial's best epoch: exact McNemar test for right and "
+    "wrong, a bootstrap over the examples for other scores; p values are corrected for the number of comparisons "
+    "(Holm). Two runs are compared: other seeds are not in the interval."
 )
+_SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "examples"]
+
+
+def _table(family: Sequence[Comparison]) -> pd.DataFrame:
+    """Differences as raw values, of fractions too."""
+    return families.table(family)[[*_SHOWN, "needed"]]
+
+
+def _over_seeds(chosen: Sequence[Chosen]) -> list[Comparison]:
+    """The configurations of the trials over their seeds, where both sides have several and the data are the same."""
+    first, found = chosen[0], []
+    for other in chosen[1:]:
+        same_data = _data_fingerprint(first) is not None and _data_fingerprint(first) == _data_fingerprint(other)
+        same_goal = first.study.objective == other.study.objective and _missing(first.row["fold"]) is None
+        mine, theirs = _values_by_seed(first), _values_by_seed(other)
+        of_one = first.study.name == other.study.name and first.row["configuration"] == other.row["configuration"]
+        if not same_data or not same_goal or of_one or min(len(mine), len(theirs)) < 2:
+            continue
+        common = sorted(mine.keys() & theirs.keys())
+        a, b = (f"the configuration of {each.name}" for each in (other, first))
+        metric, examples = first.study.objective.metric, len(first.study.examples) or None
+        if len(common) > 1:
+            sides = [[values[seed] for seed in common] for values in (theirs, mine)]
+            found.append(families.over_seeds(a, b, metric, sides[0], sides[1], examples))
+        else:
+            sides = [list(values.values()) for values in (theirs, mine)]
+            found.append(families.over_other_seeds(a, b, metric, sides[0], sides[1], examples))
+    return families.corrected(found)
+
+
+def _values_by_seed(each: Chosen) -> dict[int, float]:
+    """Seed -> objective of the complete trials of a trial's configuration."""
+    trials = each.study.trials
+    own = trials[(trials["configuration"] == each.row["configuration"]) & (trials["state"] == "complete")]
+    own = own[own["objective"].notna()]
+    return {
+        int(seed): float(value) for seed, value in zip(own["seed"].tolist(), own["objective"].tolist(), strict=True)
+    }
 
 
 def _side_by_side(chosen: Sequence[Chosen]) -> pd.DataFrame:
@@ -205,25 +249,19 @@ def _verdicts(chosen: Sequence[Chosen]) -> list[str]:
 # --- differences on the same examples -----------------------------------------------------------------
 
 
-def _differences(chosen: Sequence[Chosen]) -> tuple[pd.DataFrame, list[str]]:
-    """Scores of each trial minus the first's on the same examples, and why some could not be compared."""
+def _differences(chosen: Sequence[Chosen]) -> tuple[list[Comparison], list[str]]:
+    """Each trial against the first on the same examples, corrected, and why some could not be compared."""
     first = chosen[0]
-    rows, reasons = [], []
+    family, reasons = [], []
     for other in chosen[1:]:
         why = _not_paired(first, other)
         if why:
             reasons.append(f"{other.name} cannot be compared with {first.name} example by example: {why}.")
             continue
-        for score, (mine, theirs) in _scores(first, other).items():
-            found = statistics.paired_bootstrap(theirs, mine)
-            bounds = {"difference_low": found.low, "difference_high": found.high}
-            rows.append(
-                {"trial": other.name, "metric": score, "difference": found.estimate, **bounds, "p_value": found.p_value}
-            )
-    frame = pd.DataFrame(rows)
-    if len(frame):
-        frame["p_value"] = statistics.holm(frame["p_value"].tolist())
-    return frame, reasons
+        mine, theirs = (outputs.scores_by_example(each.study, each.row) for each in (first, other))
+        for metric in (name for name in mine if name in theirs and len(mine[name]) == len(theirs[name])):
+            family.append(families.over_examples(other.name, first.name, metric, theirs[metric], mine[metric]))
+    return families.corrected(family), reasons
 
 
 def _not_paired(first: Chosen, other: Chosen) -> str:
@@ -262,50 +300,3 @@ def _data_fingerprint(each: Chosen) -> str | None:
     details = each.study.details
     done = details.loc[details["trial"] == each.number, "done"].iloc[0]
     return str(done["data_fingerprint"]) if isinstance(done, Mapping) and done.get("data_fingerprint") else None
-
-
-Floats = npt.NDArray[np.float64]
-
-
-def _scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
-    """Metric -> the scores of every example of both trials, shape (examples,) each."""
-    if outputs.answers_questions(first.study):
-        return _answer_scores(first, other)
-    gold = outputs.gold_labels(first.study, first.row.get("fold"))
-    found = [outputs.validation_logits(each.study, each.row, each.study.objective) for each in (first, other)]
-    tables = [np.asarray(table, np.float64) for table in found if table is not None]
-    assert gold is not None and len(tables) == 2  # noqa: S101 - `_not_paired` has looked
-    losses = [np.asarray(cross_entropy(table, gold), np.float64) for table in tables]
-    hits = [(table.argmax(axis=1) == gold).astype(np.float64) for table in tables]
-    return {"validation loss": (losses[0], losses[1]), "accuracy (points)": (100 * hits[0], 100 * hits[1])}
-
-
-def _answer_scores(first: Chosen, other: Chosen) -> dict[str, tuple[Floats, Floats]]:
-    found = {}
-    names = {
-        "loss": ("validation loss", 1.0),
-        "exact_match": ("exact match (points)", 100.0),
-        "f1": ("F1 (points)", 100.0),
-    }
-    for metric, (name, unit) in names.items():
-        mine, theirs = (outputs.example_scores(each.study, each.row, metric) for each in (first, other))
-        if mine is not None and theirs is not None and len(mine) == len(theirs):
-            found[name] = unit * mine, unit * theirs
-    return found
-
-
-def _sentences(differences: pd.DataFrame, first: Chosen) -> list[str]:
-    sentences = []
-    for row in differences.to_dict("records"):
-        loss = row["metric"] == "validation loss"
-        shown = [row["difference"], row["difference_low"], row["difference_high"]]
-        size, low, high = (f"{x:+.3f}" if loss else f"{x:+.1f}" for x in shown)
-        p = significant(row["p_value"], 2)
-        if row["difference_low"] <= 0 <= row["difference_high"]:
-            told = "cannot be told apart"
-        else:
-            told = "is better" if (row["difference"] < 0) == loss else "is worse"
-        sentences.append(
-            f"{row['trial']} against {first.name}: {row['metric']} {size} [{low}, {high}], p = {p}: {told}."
-        )
-    return sentences
