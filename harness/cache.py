@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import socket
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -68,7 +69,7 @@ class Cache:
         values = values.detach().cpu().contiguous()
         kept = Entry(values, seconds)
         path = self._path(key)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # nodes may share the folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._make_room(values.nbytes):

@@ -170,8 +170,7 @@ class Sampling:
         """Forget the epochs of a trial, and what the pruner has noted about them."""
         if number not in self._numbers:
             return
-        identity = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, self._numbers[number])
-        trial = self.storage.get_trial(identity)  # an in-memory storage hands out the trial itself
+        trial = self._stored(self._numbers[number])
         trial.intermediate_values.clear()
         trial.system_attrs.clear()
 
@@ -187,7 +186,13 @@ class Sampling:
     def _added(self, trial: optuna.trial.FrozenTrial) -> int:
         self.study.add_trial(trial)
         self._size += 1
+        self._stored(self._size - 1).distributions = self.space  # the storage has made a copy for each trial
         return self._size - 1
+
+    def _stored(self, number: int) -> optuna.trial.FrozenTrial:
+        """A trial of the Optuna study: an in-memory storage hands out the trial itself."""
+        identity = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        return self.storage.get_trial(identity)
 
     def _frozen(self, trial: Tried, params: Params) -> optuna.trial.FrozenTrial:
         """An ended trial as `report` and `finish` would leave it, in one step."""

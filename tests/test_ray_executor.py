@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from harness.spec import parse_study
 ray = pytest.importorskip("ray", reason="ray is not installed here: nothing was tested on a cluster")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 STUDY = """
 study: night
@@ -54,6 +56,10 @@ def cluster() -> Iterator[Any]:
     made.add_node(**NODE)
     yield made
     made.shutdown()
+    del made
+    with warnings.catch_warnings():  # Ray leaves its processes and logs to the garbage collection
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Watched(RayExecutor):

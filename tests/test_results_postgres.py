@@ -24,6 +24,8 @@ from harness.jobs import TrialJob
 from harness.records import Incident, TrialOutcome
 from harness.results import frames, server, tables
 from harness.results.engine import files_folder, open_engine, public
+from harness.results.holders import living_holders
+from harness.results.invariants import violations
 from harness.results.store import Store
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -137,10 +139,14 @@ def test_a_session_that_is_cut_off_takes_its_lock_again_and_goes_on(store: Store
         row = running(store, study_id)
         cut_off(store)
         assert store.record_epoch(row.id, epoch(1)) == "stored"
+        with store.engine.connect() as other:
+            assert living_holders(other, study_id) == ["a process that has the server's lock"]
         with Store.open(store.target) as second, pytest.raises(HeldError, match="held by process"):
             with second.hold(study_id):
                 raise AssertionError("the lock was not taken again")
     assert list(frames.sessions(store.engine, "probe")["exit_state"]) == ["finished"]
+    with store.engine.connect() as other:
+        assert living_holders(other, study_id) == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -225,14 +231,6 @@ def test_a_transaction_that_the_server_dies_of_is_given_up(store: Store) -> None
         deadly(store)
 
 
-def restarting(postgres: Server, stop: threading.Event, counted: list[int]) -> None:
-    """Restart the server five times, as `pg_ctl restart -m immediate` does."""
-    while len(counted) < 5 and not stop.wait(0.3):
-        postgres.stop()
-        postgres.start()
-        counted.append(1)
-
-
 def three_epochs(job: TrialJob) -> scripted.Words:
     yield facts(job.config)
     for number in range(1, 4):
@@ -241,29 +239,37 @@ def three_epochs(job: TrialJob) -> scripted.Words:
 
 
 def test_a_night_through_many_restarts_has_every_epoch_once(postgres: Server, server_database: str) -> None:
-    file = scripted.study("search: {learning_rate: {low: 1.0e-5, high: 1.0e-3}}\nfixed: {epochs: 3}\nsampler: random\n"
-                          "budget: {trials: 60}\n")  # fmt: skip
-    stop, counted = threading.Event(), []
-    thread = threading.Thread(target=restarting, args=(postgres, stop, counted))
+    """The server is restarted as `pg_ctl restart -m immediate` does it, again and again."""
+    search = "search: {learning_rate: {low: 1.0e-5, high: 1.0e-3}}\nsampler: random\n"
+    file = scripted.study(search + "fixed: {epochs: 3}\nbudget: {trials: 60}\n")
+    executor, ended = scripted.Scripted(three_epochs, slots=4), []
+
+    def whole_night() -> None:
+        with Store.open(server_database) as store, store.hold(store.create_study(file)):
+            scripted.night(store, file, executor).through()
+        ended.append("well")
+
+    thread = threading.Thread(target=whole_night)
+    thread.start()
+    wait_for(lambda: len(executor.jobs) > 4)
+    restarts = 0
+    while thread.is_alive() and restarts < 5:
+        thread.join(0.4)
+        postgres.stop()
+        postgres.start()
+        restarts += 1
+    thread.join(300)
+    assert ended == ["well"]
+    assert restarts >= 2
     with Store.open(server_database) as store:
-        study_id = store.create_study(file)
-        with store.hold(study_id):
-            thread.start()
-            try:
-                scripted.night(store, file, scripted.Scripted(three_epochs, slots=4)).through()
-            finally:
-                stop.set()
-                thread.join()
-        trials = store.trials(study_id)
+        trials = store.trials(1)
         assert [trial.state for trial in trials] == ["complete"] * 60
         for trial in trials:
             expected = {number: trial.id + number / 100 for number in (1, 2, 3)}
             assert store.epoch_values(trial.id, "train", "loss") == expected
-        mirrored = "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"
         with store.engine.connect() as connection:
-            assert connection.exec_driver_sql(mirrored).scalar() == 60
+            assert connection.exec_driver_sql("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").scalar() == 60
         assert list(frames.sessions(store.engine, "s")["exit_state"]) == ["finished"]
-    assert len(counted) >= 2
 
 
 # --- who holds a study ------------------------------------------------------------------------------------------------
@@ -324,6 +330,7 @@ def test_sixty_four_studies_at_once_fit_on_a_server_with_its_usual_limits(server
     told = [receiver.recv() for _ in workers]
     for worker in workers:
         worker.join()
+    assert [said for said in told if isinstance(said, str)] == []
     assert sorted(told) == list(range(1, 65))
     with Store.open(server_database) as store:
         for row in store.studies():
@@ -390,6 +397,7 @@ def test_a_server_restart_in_mid_trial_loses_nothing(postgres: Server, server_da
     assert "the database server is away" in output
     file = open_engine(undisturbed.db, read_only=True)
     assert curves(engine) == curves(file)
+    assert violations(engine) == []
     assert frames.incidents(engine, "night").empty
     assert list(frames.sessions(engine, "night")["exit_state"]) == ["finished"]
     for command in (["status", "--json"], ["report", "night", "--out", str(tmp_path / "reports")], ["doctor"]):

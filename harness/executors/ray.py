@@ -22,7 +22,9 @@ from harness.executors.base import Executor, Job
 from harness.executors.local import LOG_TAIL_BYTES, LocalExecutor
 from harness.records import JobDone, Message, WorkerDied
 
+REMEDY = "`ray start --head` begins one here, --address names another"
 POLL_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
 START_SECONDS = 300.0  # in which the first actor must have a place; Ray may have to start Python on every node
 SEEN_SECONDS = 10.0  # in which a file of the coordinator must be seen on a node; network folders remember for a while
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT")
@@ -118,6 +120,17 @@ def _seen(mark: Path, word: str) -> bool:
             if time.monotonic() > end:
                 return False
             time.sleep(0.5)
+
+
+def _must_answer(address: str) -> None:
+    """Refuse at once what Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UnavailableError(f"there is no Ray cluster at {address!r}: {error}. {REMEDY}") from error
 
 
 @dataclass
@@ -241,14 +254,12 @@ class RayExecutor(Executor):
     # --- the cluster ------------------------------------------------------------------------------------
 
     def _connect(self, address: str) -> None:
+        _must_answer(address)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self.ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise UnavailableError(
-                f"there is no Ray cluster at {address!r}: {error}. `ray start --head` begins one here, --address names "
-                "another"
-            ) from error
+            raise UnavailableError(f"there is no Ray cluster at {address!r}: {error}. {REMEDY}") from error
         finally:  # Ray takes SIGTERM for itself
             for number, handler in handlers.items():
                 signal.signal(number, handler)

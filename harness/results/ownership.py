@@ -83,5 +83,9 @@ def held_on_server(connection: sa.Connection, study_id: int) -> bool:
     """Whether some session of the server has the study's lock; never on SQLite, which has none."""
     if connection.dialect.name == "sqlite":
         return False
-    query = sa.text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) + objid = :key")
+    query = sa.text(
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND (classid::bigint << 32) + objid::bigint = :key "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     return connection.scalar(query, {"key": LOCK_KEY + study_id}) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,11 @@ from harness.configuration import Objective, TrialConfig
 from harness.results.tables import configuration, trial
 
 FINISHED = ("complete", "pruned", "failed")
+
+
+def _shared(values: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
+    """The values with each text once in memory, for the words of a hundred thousand trials are mostly the same."""
+    return {name: sys.intern(value) if type(value) is str else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,6 @@ class TrialRow:
     Attributes:
         configuration: number of the configuration within the study.
         config: as asked.
-        done: what was really run (the fields of TrialFacts), once training started.
         objective_values: one an objective, None where there is no finite value.
     """
 
@@ -61,7 +66,6 @@ class TrialRow:
     message: str
     attempt: int
     worker: str | None
-    done: Mapping[str, Any] | None
     best_epoch: int | None
     best_loss_epoch: int | None
     objective: float | None
@@ -83,8 +87,8 @@ class TrialRow:
     @classmethod
     def read(cls, row: sa.RowMapping) -> TrialRow:
         """From a row of `select_trials`."""
-        values = dict(row)
-        values["config"] = TrialConfig.from_dict(values.pop("asked"))
+        values = _shared(row)
+        values["config"] = TrialConfig.from_dict(_shared(values.pop("asked")))
         values["objective_values"] = tuple(values["objective_values"] or ())
         return cls(**values)
 

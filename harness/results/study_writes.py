@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from harness.configuration import TrialConfig, fingerprint
 from harness.errors import StorageError
@@ -123,8 +124,12 @@ def model_revisions(connection: sa.Connection, study_id: int) -> dict[str, str]:
 def environment_id(connection: sa.Connection, facts: Mapping[str, Any]) -> int:
     """The id of these facts, stored on first sight."""
     identity = fingerprint(plain(facts))
-    found = connection.scalar(sa.select(environment.c.id).where(environment.c.fingerprint == identity))
-    if found is not None:
-        return int(found)
-    values = {"fingerprint": identity, "facts": facts, "created_at": utc_now()}
-    return key_of(connection.execute(sa.insert(environment).values(**values)))
+    known = sa.select(environment.c.id).where(environment.c.fingerprint == identity)
+    found = connection.scalar(known)
+    if found is None:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        values = {"fingerprint": identity, "facts": facts, "created_at": utc_now()}
+        # on a server another study may store the same facts at the same moment
+        connection.execute(insert(environment).values(**values).on_conflict_do_nothing())
+        found = connection.execute(known).scalar_one()
+    return int(found)
