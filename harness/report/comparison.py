@@ -147,12 +147,12 @@ _DIFFERENCES = (
     "wrong, a bootstrap over the examples for other scores; p values are corrected for the number of comparisons "
     "(Holm). Two runs are compared: other seeds are not in the interval."
 )
-_SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "examples"]
+_COMPARED = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "examples"]
 
 
 def _table(family: Sequence[Comparison]) -> pd.DataFrame:
     """Differences as raw values, of fractions too."""
-    return families.table(family)[[*_SHOWN, "needed"]]
+    return families.table(family)[[*_COMPARED, "needed"]]
 
 
 def _over_seeds(chosen: Sequence[Chosen]) -> list[Comparison]:
