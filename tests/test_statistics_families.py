@@ -7,10 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from harness.analysis.families import TABLE, corrected, over_examples, over_seeds, over_shares, table
+from harness.analysis.families import (
+    TABLE,
+    corrected,
+    over_examples,
+    over_other_seeds,
+    over_seeds,
+    over_shares,
+    table,
+)
 from harness.analysis.paired import discordant, equivalence, mcnemar, paired_t, sign_flip_p
 from harness.analysis.sentences import equivalence_sentence, sentence
 from harness.analysis.statistics import holm, paired_bootstrap
+from harness.analysis.unpaired import probability_of_superiority, welch_t
 
 BASE = np.array([0.840, 0.846, 0.838, 0.851, 0.843])
 BETTER = BASE + [0.008, 0.009, 0.006, 0.010, 0.007]
@@ -28,6 +37,14 @@ def test_several_seeds_are_compared_by_their_means():
     assert (found.test, found.seeds, found.planned_in) == ("paired t", 5, "seeds")
     assert found.difference == paired_t(BETTER, BASE)
     assert found.wins.estimate == 1.0
+
+
+def test_other_seeds_on_each_side_are_compared_by_welch():
+    found = over_other_seeds("A", "B", "f1", BETTER[:3], BASE)
+    assert (found.test, found.seeds, found.planned_in) == ("Welch's t", 3, "seeds")
+    assert found.difference == welch_t(BETTER[:3], BASE)
+    assert found.wins == probability_of_superiority(BETTER[:3], BASE)
+    assert math.isnan(over_other_seeds("A", "B", "f1", [0.9], BASE).spread)
 
 
 def test_one_seed_is_compared_by_its_examples():

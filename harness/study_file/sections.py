@@ -170,7 +170,9 @@ class DataSpec(Section):
     groups: _Name | None = Field(default=None, description="column such as language: every metric also by group")
     train: _Amount | None = Field(default=None, description="rows to train on: a number, share or split; default all")
     validation: _Amount = Field(default=0.1, description="rows to validate on: a number, share or split")
-    test: _Amount | None = Field(default=None, description="rows that no trial looks at: a number, share or split")
+    test: _Amount | None = Field(
+        default=None, description="rows that only the trials of confirm look at: a number, share or split"
+    )
     folds: Annotated[int, Field(ge=2, le=100)] | None = Field(
         default=None, description="cross-validate with so many folds"
     )
@@ -197,7 +199,8 @@ class BudgetSpec(Section):
     """When a study is done; whatever is reached first."""
 
     trials: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="trials in all: explicit ones, replicates and folds included"
+        default=None,
+        description="trials of the search: explicit ones, replicates and folds included; those of confirm come on top",
     )
     time: Annotated[float | None, BeforeValidator(seconds), WithJsonSchema(_DURATION)] = Field(
         default=None, description="duration such as 8h, 90m or seconds, summed over all runs of the study"
@@ -235,7 +238,7 @@ class ConfirmSpec(Section):
     """Which configurations are run again with more seeds once the search is over."""
 
     top: Annotated[int, Field(ge=1)] = Field(default=3, description="the best so many configurations")
-    seeds: Annotated[int, Field(ge=2)] = Field(default=5, description="seeds for each of them")
+    seeds: Annotated[int, Field(ge=2)] = Field(default=5, description="new seeds for each of them, the same for all")
     baseline: Annotated[Mapping[str, Any], as_mapping(Configuration)] | None = Field(
         default=None, description="a configuration to compare with, whatever its rank"
     )
