@@ -60,9 +60,7 @@ class QuestionAnswering(Task):
         held[features.example[features.labels.any(axis=1)]] = True
         return int((~held & (examples.labels == 1)).sum())
 
-    def tokenise(
-        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
-    ) -> BatchEncoding:
+    def tokenise(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> BatchEncoding:
         """The windows; see `encode`."""
         return _windows(examples, tokenizer, config.max_length, self.stride(config))[0]
 
