@@ -1,4 +1,4 @@
-"""What a trial costs the coordinator does not grow with the trials that are there: counted, not timed."""
+"""What a trial costs the coordinator grows neither with the trials that are there nor with the workers: counted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import pytest
 import scripted
 import sqlalchemy as sa
 from results_support import epoch, facts
@@ -52,8 +53,8 @@ class Counting(scripted.Notes):
         self.calls += event in ("call", "c_call")
 
 
-def counted(path: Path) -> list[tuple[int, int]]:
-    """Steps and calls of each trial of one night."""
+def counted(path: Path, slots: int = 1) -> list[tuple[int, int]]:
+    """Steps and calls of each trial of one night with so many workers."""
     counting, file = Counting(), scripted.study(TEXT)
     with Store.open(path) as store:
         key = store.create_study(file)
@@ -64,7 +65,7 @@ def counted(path: Path) -> list[tuple[int, int]]:
             connection.execute("PRAGMA synchronous=OFF")  # the disk is not what is counted
 
         with store.hold(key):
-            night = scripted.night(store, file, scripted.Scripted(three_epochs), counting)
+            night = scripted.night(store, file, scripted.Scripted(three_epochs, slots), counting)
             mirror.sync(store, key)
             before = sys.getprofile()
             sys.setprofile(counting.call)
@@ -76,8 +77,14 @@ def counted(path: Path) -> list[tuple[int, int]]:
     return [(after[0] - before[0], after[1] - before[1]) for before, after in pairs]
 
 
-def test_the_hundredth_trial_costs_what_the_tenth_did(tmp_path: Path) -> None:
-    trials = counted(tmp_path / "results.db")
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, int]]:
+    """The trials of one worker."""
+    return counted(tmp_path_factory.mktemp("alone") / "results.db")
+
+
+def test_the_hundredth_trial_costs_what_the_tenth_did(alone: list[tuple[int, int]]) -> None:
+    trials = alone
     assert len(trials) == TRIALS - 1
     # the counts repeat to a ten-thousandth; one scan of the mirrored trials would add 8%, reading all of ours 50%
     for kind, allowed in ((0, 1.03), (1, 1.01)):
@@ -85,3 +92,11 @@ def test_the_hundredth_trial_costs_what_the_tenth_did(tmp_path: Path) -> None:
         early, late = mean(work[FEW // 2 : FEW]), mean(work[-FEW:])
         assert early > 100
         assert late < allowed * early, f"{early:.0f} at first, {late:.0f} in the end"
+
+
+def test_a_trial_costs_the_same_beside_many_workers(alone: list[tuple[int, int]], tmp_path: Path) -> None:
+    beside = counted(tmp_path / "results.db", slots=60)
+    for kind in (0, 1):
+        one, other = (mean(trial[kind] for trial in trials) for trials in (alone, beside))
+        assert one > 100
+        assert other < 1.1 * one, f"{one:.0f} with one worker, {other:.0f} with sixty"

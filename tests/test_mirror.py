@@ -5,6 +5,7 @@ import math
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 from results_support import epoch, process, running, study_file
 
@@ -32,12 +33,14 @@ def finished(store: Store, study_id: int, outcome: TrialOutcome, losses=(0.5, 0.
     return row.id
 
 
-def url(store: Store) -> str:
-    return store.engine.url.render_as_string(hide_password=False)
+def storage_of(store: Store) -> optuna.storages.RDBStorage:
+    """Optuna's own view of the database; it never closes a connection, so that none may wait idle."""
+    url = store.engine.url.render_as_string(hide_password=False)
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sa.NullPool})
 
 
 def theirs(store: Store, name: str = "probe") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=url(store))
+    return optuna.load_study(study_name=name, storage=storage_of(store))
 
 
 def test_a_finished_trial_is_there_with_parameters_and_epochs(store):
@@ -67,7 +70,7 @@ def test_a_trial_is_written_as_optuna_writes_it(store):
     finished(store, study_id, TrialOutcome("failed", "diverged"), losses=(math.inf, -math.inf, math.nan), epochs=3)
     mirror.sync(store, study_id)
     ours = theirs(store)
-    optunas = optuna.create_study(storage=url(store), study_name="twin")
+    optunas = optuna.create_study(storage=storage_of(store), study_name="twin")
     optunas.add_trials(ours.trials)
     for one, other in zip(ours.trials, optunas.trials, strict=True):
         for name in ("number", "state", "datetime_start", "datetime_complete", "params", "distributions"):
@@ -167,7 +170,7 @@ def test_any_file_name_works(tmp_path):
 
 def test_a_study_of_another_kind_under_the_name_is_refused(store):
     study_id = store.create_study(study_file())
-    optuna.create_study(storage=url(store), study_name="probe", direction="maximize")
+    optuna.create_study(storage=storage_of(store), study_name="probe", direction="maximize")
     with pytest.raises(SpecError, match="another study named 'probe' with directions"):
         mirror.sync(store, study_id)
 
@@ -196,7 +199,7 @@ def test_the_dashboard_lists_the_study(store):
     study_id = store.create_study(study_file())
     finished(store, study_id, TrialOutcome("complete"))
     mirror.sync(store, study_id)
-    storage = optuna.storages.RDBStorage(url(store))
+    storage = storage_of(store)
     said: list[str] = []
     environment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "SERVER_NAME": "x", "SERVER_PORT": "1"}
     environment |= {"wsgi.url_scheme": "http", "wsgi.input": None}
