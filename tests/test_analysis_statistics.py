@@ -185,6 +185,23 @@ def test_simultaneous_bounds_are_wider_than_single_ones_and_hold_together():
     assert missed["joint"] / 200 < 0.1 < missed["single"] / 200
 
 
+def test_bounds_that_hold_at_once_leave_0_out_exactly_where_their_p_value_rejects():
+    rng = np.random.default_rng(3)
+    told = []
+    for repeat in range(60):
+        scores = rng.normal(size=(80, 6)) + rng.uniform(0, 0.7, 6)
+        draws = resampled_means(scores, 200, seed=repeat)
+        found = simultaneous_differences(scores.mean(axis=0), draws, to=0)
+        slow = np.abs(draws - draws[:, [0]] - found.estimate)[:, 1:] / found.error[1:]
+        size = np.abs(found.estimate[1:]) / found.error[1:]
+        expected = [(1 + sum(max(draw) >= each for draw in slow.tolist())) / 201 for each in size]
+        assert found.p_value[1:].tolist() == pytest.approx(expected) and math.isnan(found.p_value[0])
+        apart = (found.low[1:] > 0) | (found.high[1:] < 0)
+        assert apart.tolist() == (found.p_value[1:] <= 0.05).tolist()
+        told += apart.tolist()
+    assert 30 < sum(told) < 270  # both happen
+
+
 def test_a_column_that_equals_the_best_has_bounds_of_no_width():
     draws = resampled_means(np.tile(np.random.default_rng(0).random((40, 1)), (1, 2)), 100)
     found = simultaneous_differences(draws.mean(axis=0), draws, to=0)

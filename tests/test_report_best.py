@@ -183,7 +183,8 @@ def test_a_configuration_that_lacks_a_fold_is_left_out_of_the_comparison(tmp_pat
 def test_the_same_fold_of_two_configurations_is_compared_and_other_folds_are_not(tmp_path: Path) -> None:
     study = folded(tmp_path / "results.db", {1: [1, 1, 1], 2: [6, 6, 6]})
     content = comparison.content(comparison.choose({"seeds": study}, [("seeds", 0), ("seeds", 3), ("seeds", 4)]))
-    assert any("seeds:3 against seeds:0: validation loss" in sentence for sentence in content.findings)
+    assert any("seeds:0 beats seeds:3 by" in words and "validation loss" in words for words in content.findings)
+    assert not any("seeds:4 by" in sentence for sentence in content.findings)
     assert any("they validated on different folds" in note for note in content.notes)
 
 

@@ -8,9 +8,9 @@ without pairs (Fisher). A comparison of one seed is unreplicated whatever its p 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from harness.analysis.power import detectable_difference, detectable_share, exam
 from harness.analysis.statistics import LEVEL, Difference, Interval, holm, paired_bootstrap
 from harness.analysis.unpaired import probability_of_superiority, shares, welch_t
 
-Test = Literal["paired t", "Welch's t", "exact McNemar", "paired bootstrap", "Fisher"]
+Test = Literal["paired t", "Welch's t", "exact McNemar", "paired bootstrap", "Fisher", "max-t bootstrap"]
 
 TABLE = [
     "a",
@@ -73,7 +73,7 @@ class Comparison:
         effect: mean difference in standard deviations over seeds.
         wins: share of seeds on which a is above b; of pairs of runs where the seeds are not the same.
         tests: comparisons in the family.
-        adjusted_p: p value after Holm's correction.
+        adjusted_p: p value after the family's correction: Holm's, or that of all at once by max-t.
         sign_flip_p: corrected p value of the permutation test over seeds, where it can pass at all; else None.
     """
 
@@ -194,6 +194,26 @@ def over_examples(a: str, b: str, metric: str, scores_a: npt.ArrayLike, scores_b
     spread = float((first - second).std(ddof=1)) if first.size > 1 else math.nan
     test: Test = "exact McNemar" if binary else "paired bootstrap"
     return Comparison(a, b, metric, found, test, 1, first.size, spread=spread)
+
+
+def of_all_at_once(a: str, b: str, metric: str, row: Mapping[Any, Any], examples: int, tests: int) -> Comparison:
+    """The best of many on these examples against one of the others: what `search.Sureness` found, bounds and p value.
+
+    They hold for all configurations at once, so that it does not matter that the same examples chose the best.
+
+    Args:
+        a, b: names of the best and of the other.
+        metric: name of the metric.
+        row: the other's row of `Sureness.frame`, whose difference is b minus a.
+        examples: that all were scored on.
+        tests: other configurations in that frame.
+    """
+    low, high = -row["difference_high"], -row["difference_low"]
+    difference = Difference(-row["difference"], low, high, math.nan, examples)
+    spread = row["difference_error"] * math.sqrt(examples)
+    return Comparison(
+        a, b, metric, difference, "max-t bootstrap", 1, examples, spread, tests=tests, adjusted_p=row["adjusted_p"]
+    )
 
 
 def over_shares(

@@ -43,6 +43,8 @@ BEST = [
     "difference",
     "difference_low",
     "difference_high",
+    "difference_error",
+    "adjusted_p",
     "distinguishable",
 ]
 
@@ -308,6 +310,8 @@ def _compared(keys: list[Any], value: Floats, draws: Floats, sign: float) -> pd.
             "difference": difference.estimate,
             "difference_low": difference.low,
             "difference_high": difference.high,
+            "difference_error": difference.error,
+            "adjusted_p": difference.p_value,
             "distinguishable": worse,
         }
     )

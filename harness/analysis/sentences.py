@@ -79,7 +79,7 @@ def _size(comparison: Comparison, absolute: bool = False) -> str:
 def _evidence(comparison: Comparison) -> str:
     parts = []
     if not math.isnan(comparison.adjusted_p):
-        parts += [_p(comparison.adjusted_p), *(["Holm"] if comparison.tests > 1 else [])]
+        parts += [_p(comparison.adjusted_p), *(["Holm"] if _by_holm(comparison) else [])]
         alone = comparison.difference.p_value
         if not comparison.told_apart and alone <= 1 - LEVEL:  # the interval, which is not corrected, leaves 0 out
             parts[-1] += f", {_p(alone)} alone"
@@ -89,6 +89,10 @@ def _evidence(comparison: Comparison) -> str:
     if comparison.examples is not None:
         parts.append(_count(comparison.examples, "example"))
     return ", ".join(parts)
+
+
+def _by_holm(comparison: Comparison) -> bool:
+    return comparison.tests > 1 and comparison.test != "max-t bootstrap"
 
 
 def _needed(comparison: Comparison) -> str:

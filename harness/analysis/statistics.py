@@ -201,11 +201,18 @@ def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike, resamples: int = RESAMP
 
 
 class SimultaneousDifferences(NamedTuple):
-    """Differences of several columns to one, with bounds that hold for all at once; each of shape (columns,)."""
+    """Differences of several columns to one, with bounds that hold for all at once; each of shape (columns,).
+
+    Attributes:
+        error: bootstrap standard error of each difference.
+        p_value: corrected for all columns: at most 1 - level exactly where the bounds leave 0 out; NaN for `to` itself.
+    """
 
     estimate: Floats
     low: Floats
     high: Floats
+    error: Floats
+    p_value: Floats
 
 
 def simultaneous_differences(
@@ -229,9 +236,17 @@ def simultaneous_differences(
     shift = draws - draws[:, [to]]
     error = np.nanstd(shift, axis=0, ddof=1)
     moving = error > 1e-12
-    studentised = np.abs(shift[:, moving] - difference[moving]) / error[moving]  # (resamples, moving columns)
-    reach = np.nanquantile(np.nanmax(studentised, axis=1), level) if moving.any() else 0.0
-    return SimultaneousDifferences(difference, difference - reach * error, difference + reach * error)
+    p_value = np.where(np.arange(len(estimates)) == to, math.nan, 1.0)
+    reach = 0.0
+    if moving.any():
+        studentised = np.abs(shift[:, moving] - difference[moving]) / error[moving]  # (resamples, moving columns)
+        largest = np.sort(np.nanmax(studentised, axis=1))
+        further = len(largest) - np.searchsorted(largest, np.abs(difference[moving]) / error[moving])
+        p_value[moving] = (further + 1) / (len(largest) + 1)
+        # the largest that so many draws reach that a difference of this size is just not told apart
+        allowed = math.floor((1 - level) * (len(largest) + 1) + 1e-9)
+        reach = float(largest[-allowed]) if allowed else math.inf
+    return SimultaneousDifferences(difference, difference - reach * error, difference + reach * error, error, p_value)
 
 
 def pareto_front(frame: pd.DataFrame, directions: Mapping[str, str]) -> pd.Series[bool]:

@@ -31,6 +31,11 @@ _TESTS = (
     "corrected for the number of comparisons (Holm); needed is how many seeds or examples a difference of that size "
     "would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources and errors."
 )
+_AT_ONCE = (
+    "A bootstrap over the rows (max-t): bounds and p values hold for all configurations at once, so that it does not "
+    "matter that the same rows chose the best; needed is how many examples a difference of that size would take (80% "
+    "power), detectable the smallest that these would find. docs/statistics.md has sources and errors."
+)
 _SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "seeds"]
 _SHOWN += ["examples", "replicated", "effect_size", "wins", "needed", "detectable"]
 
@@ -223,20 +228,20 @@ def _unconfirmed(study: StudyFrames) -> Content:
     places = best.standings(study)
     if len(places) < 2:
         return Content()
-    family = _over_seeds(study, places) or _over_examples(study, places)
+    over_seeds = _over_seeds(study, places)
+    family = over_seeds or _over_examples(study)
     if not family:
         return Content()
     rest = len(places) - 1 - len(family)
-    flattered = (
-        f"The same rows chose the best of {plural(len(places), 'configuration')}, so that these p values flatter it. "
-        f"`harness confirm {study.name}` runs the best few again with new seeds"
-        f"{'' if (study.spec.get('data') or {}).get('test') else ', best on rows set aside by `data.test`'}."
-    )
-    notes = [_TESTS, *([f"{plural(rest, 'further configuration')} not compared."] if rest else [])]
+    chose = f"The same rows chose the best of {plural(len(places), 'configuration')}"
+    flatters = ", so that these p values flatter it" if over_seeds else ", and no other seed was tried"
+    rows = "" if (study.spec.get("data") or {}).get("test") else ", best on rows set aside by `data.test`"
+    further = f"{chose}{flatters}. `harness confirm {study.name}` runs the best few again with new seeds{rows}."
+    notes = [_TESTS if over_seeds else _AT_ONCE]
     return Content(
-        findings=[*(_said(each) for each in family), flattered],
-        tables=_comparison_tables(family),
-        notes=notes,
+        findings=[*(_said(each) for each in family), further],
+        tables=_comparison_tables(family, "Holm's correction" if over_seeds else "a correction for all at once"),
+        notes=[*notes, *([f"{plural(rest, 'further configuration')} not compared."] if rest else [])],
     )
 
 
@@ -254,24 +259,24 @@ def _over_seeds(study: StudyFrames, places: Sequence[Standing]) -> list[Comparis
     return replicated.compare(table, pairs, named, study.objective.metric, None if folds > 1 else len(study.examples))
 
 
-def _over_examples(study: StudyFrames, places: Sequence[Standing]) -> list[Comparison]:
-    """One run each on the same examples; empty where their scores are not stored or folds differ."""
-    chosen = [each for each in places[: COMPARED + 1] if len(each.runs) == 1]
-    if len(chosen) < 2 or chosen[0] is not places[0] or chosen[0].runs[0].fold is not None:
+def _over_examples(study: StudyFrames) -> list[Comparison]:
+    """The best run against the next on the same examples; empty where that cannot be told or seeds are averaged."""
+    frame = best.of(study).sureness.frame
+    if len(frame) < 2 or best.several(study):
         return []
-    rows = {int(row["trial"]): row for row in study.trials.to_dict("records")}
-    scores = [outputs.scores_by_example(study, rows[each.best]) for each in chosen]
-    metric = next((name for name in (study.objective.metric, "accuracy", "loss") if name in scores[0]), None)
-    named = confirmed.named(study, [each.configuration for each in chosen])
-    family = []
-    for each, other in zip(chosen[1:], scores[1:], strict=True):
-        if metric in other and len(other[metric]) == len(scores[0][metric]):
-            names = named[chosen[0].configuration], named[each.configuration]
-            family.append(families.over_examples(*names, metric, scores[0][metric], other[metric]))
-    return families.corrected(family)
+    rows = frame.to_dict("records")
+    named = confirmed.named(study, [int(row["configuration"]) for row in rows])
+    leader, *others = rows
+    metric, examples = study.objective.metric, len(study.examples)
+    return [
+        families.of_all_at_once(
+            named[leader["configuration"]], named[row["configuration"]], metric, row, examples, len(others)
+        )
+        for row in others[:COMPARED]
+    ]
 
 
-def _comparison_tables(family: Sequence[Comparison]) -> list[Table]:
+def _comparison_tables(family: Sequence[Comparison], correction: str = "Holm's correction") -> list[Table]:
     """Differences of fractions in points; columns without a value are left out."""
     frame = families.table(family)[_SHOWN].assign(
         a=[_short(each.a) for each in family], b=[_short(e.b) for e in family]
@@ -279,5 +284,5 @@ def _comparison_tables(family: Sequence[Comparison]) -> list[Table]:
     if all(is_fraction(each.metric) for each in family):
         named = {f"difference{end}": f"difference_points{end}" for end in ("", "_low", "_high")}
         frame = frame.rename(columns={**named, "detectable": "detectable_points"})
-    caption = f"a minus b: {plural(len(family), 'comparison')}, p values after Holm's correction."
+    caption = f"a minus b: {plural(len(family), 'comparison')}, p values after {correction}."
     return [Table("comparison", frame.loc[:, frame.notna().any()], caption)]

@@ -135,7 +135,8 @@ def _readable(study: StudyFrames, frame: pd.DataFrame) -> pd.DataFrame:
     apart = frame["distinguishable"].map({True: "yes", False: "no"}).where(frame.index > 0, "the best")
     frame = frame.assign(configuration=frame["configuration"].map(known).astype("int64"))
     names |= {"configuration": best.noun(study)}
-    return frame.drop(columns="distinguishable").rename(columns=names).assign(told_apart=apart)
+    left_out = ["distinguishable", "difference_error", "adjusted_p"]
+    return frame.drop(columns=left_out).rename(columns=names).assign(told_apart=apart)
 
 
 def _configurations(study: StudyFrames) -> Table:
