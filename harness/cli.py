@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from harness.commands import before, care, confirm, explain, morning, night, using
+from harness.commands import before, care, confirm, explain, morning, night, reproduce, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for _command in (
     before.plan,
     night.run,
     confirm.confirm,
+    reproduce.reproduce,
     night.status,
     morning.report,
     morning.compare,

@@ -49,6 +49,9 @@ class AuditJob:
     adapts: bool = False
 
 
+EXACT_BATCHES = "batches in the plain Trainer's order"  # in the notes of a trial that ran so
+
+
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """What trials of a study take from each other's work.

@@ -14,7 +14,7 @@ from harness.data import Splits
 from harness.devices import name, resolve_dtype, threads_for
 from harness.encoder import Encoder
 from harness.hub import Located
-from harness.jobs import TrialJob
+from harness.jobs import EXACT_BATCHES, TrialJob
 from harness.prefix import Recipe
 from harness.profiling import layer_shape
 from harness.records import Incident, Progress, TrialFacts
@@ -25,7 +25,7 @@ from harness.tasks.base import Task
 from harness.training_plan import Plan
 from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
-BATCHES = {False: "batches of rows of about equal length, shuffled", True: "batches in the plain Trainer's order"}
+BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
 ADAPTED = "the encoder was pretrained further on the training texts"
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 

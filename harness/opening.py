@@ -45,7 +45,7 @@ def prepare(
         Interrupted: an end was asked for meanwhile.
     """
     observer.note("checking data and models …")
-    prepared = ask_worker(executor, _job(store, row, file.spec, begun), stop)
+    prepared = ask_worker(executor, preparation_of(store, row, file.spec, begun), stop)
     assert isinstance(prepared, Prepared)
     _refuse_other_data(store, row, prepared)
     if begun:
@@ -56,13 +56,14 @@ def prepare(
     for warning in prepared.warnings:
         observer.note(f"warning: {warning}")
     revisions = {model.name: model.revision for model in prepared.models}
-    return Opened(environment, _data(file.spec, prepared.data_revision), revisions)
+    return Opened(environment, data_at(file.spec, prepared.data_revision), revisions)
 
 
-def _job(store: Store, row: StudyRow, spec: StudySpec, begun: bool) -> PrepareJob:
+def preparation_of(store: Store, row: StudyRow, spec: StudySpec, begun: bool) -> PrepareJob:
+    """What a worker is to check; of a study that has begun at the commits that it began with."""
     return PrepareJob(
         task=spec.task,
-        data=_data(spec, store.data_revision(row.id) if begun else None),
+        data=data_at(spec, store.data_revision(row.id) if begun else None),
         seed=spec.seeds[0],
         models=spec.models(),
         demands=spec.demands(),
@@ -72,7 +73,7 @@ def _job(store: Store, row: StudyRow, spec: StudySpec, begun: bool) -> PrepareJo
     )
 
 
-def _data(spec: StudySpec, commit: str | None) -> dict[str, Any]:
+def data_at(spec: StudySpec, commit: str | None) -> dict[str, Any]:
     """The data section for a worker, at a commit of the Hub if one is known."""
     return spec.data.model_dump(mode="json") | ({} if commit is None else {"revision": commit})
 

@@ -22,7 +22,7 @@ cache profiling prefix sharing evaluation attribution optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
 executors results roster shelf grid sampling search deadline board asking opening adapting confirming night study
-auditor coming predictor prediction_files schedule plan findings machine repair doctor
+drift reproducing auditor coming predictor prediction_files schedule plan findings machine repair doctor
 analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
@@ -30,8 +30,9 @@ command_reference name_reference reference
 COORDINATOR = """
 errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader metrics
 verdicts freezing environment executors results
-roster shelf grid sampling search deadline board asking opening adapting confirming night study auditor coming predictor
-prediction_files schedule plan findings machine repair doctor analysis report explaining demo_page demo
+roster shelf grid sampling search deadline board asking opening adapting confirming night study
+drift reproducing auditor coming predictor prediction_files schedule plan findings machine repair doctor
+analysis report explaining demo_page demo
 study_reference terminal plan_tables live commands cli command_reference name_reference reference
 """.split()
 
