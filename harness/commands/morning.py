@@ -28,16 +28,26 @@ def report(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="leave the texts of examples out of page, notebook and tables")
     ] = False,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="beside them paper/: LaTeX, figures as pdf, methods, references, checklist"),
+    ] = False,
 ) -> None:
     """Write notebook, page, figures and tables of a study."""
     from harness.report.build import build
+    from harness.report.paper.build import build as build_paper
 
     name = name_of(study)
     folder = folder_in(out, name)
     built = build(db, name, folder, texts=not no_text)
     for kind in ("report.html", "report.ipynb"):
         typer.echo(str(folder / kind))
-    fail_if_any(built.failures)
+    failures = built.failures
+    if paper:
+        written = build_paper(db, name, folder / "paper")
+        typer.echo(str(written.paths[0]))
+        failures += tuple(f"paper: {failure}" for failure in written.failures)
+    fail_if_any(failures)
 
 
 def compare(

@@ -72,12 +72,13 @@ def write(folder: Path, title: str, subtitle: str, pieces: Sequence[Piece]) -> l
         for table, _ in each.tables:
             paths += tables.save(table.frame, folder / "tables", table.name, table.caption, table.once)
     paths[0].write_text(page.render(title, subtitle, pieces), encoding="utf-8", errors="replace")
-    _remove_others(folder / "figures", ("png", "svg"), paths)
-    _remove_others(folder / "tables", ("csv", "md", "tex"), paths)
+    remove_others(folder / "figures", ("png", "svg"), paths)
+    remove_others(folder / "tables", ("csv", "md", "tex"), paths)
     return paths
 
 
-def _remove_others(folder: Path, endings: Iterable[str], kept: Sequence[Path]) -> None:
+def remove_others(folder: Path, endings: Iterable[str], kept: Sequence[Path]) -> None:
+    """Delete files of a folder that have one of the endings and were not written this time."""
     for ending in endings:
         for path in folder.glob(f"*.{ending}"):
             if path not in kept:

@@ -153,22 +153,40 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in line if c.isprintable())
 
 
-_SIZES = ((6, ""), (9, r"\small"), (10_000, r"\footnotesize\setlength{\tabcolsep}{3pt}"))
+_SMALLEST = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+_SIZES = ((6, ""), (9, r"\small"), (10_000, _SMALLEST))
 
 
-def latex(frame: pd.DataFrame, caption: str = "", name: str = "table", once: Sequence[bool] = ()) -> str:
-    """A booktabs table environment with caption and label; needs the packages booktabs and fontenc with T1."""
+def latex(
+    frame: pd.DataFrame, caption: str = "", name: str = "table", once: Sequence[bool] = (), columns: int = 0
+) -> str:
+    """A booktabs table environment with caption and label; needs the packages booktabs and fontenc with T1.
+
+    Args:
+        frame, caption, once: as in `section.Table`.
+        name: of the label, after `tab:`.
+        columns: of a page, 1 or 2, that the table fills: long text is wrapped, which needs the package tabularx; 0
+            leaves each column as wide as its text.
+    """
     shown = show(frame, once)
-    size = next(size for at_most, size in _SIZES if len(shown.headings) <= at_most)
-    lines = [
-        r"\begin{table}",
-        rf"\centering{size}",
-        r"\begin{tabular}{" + "".join("lr"[n] for n in shown.numeric) + "}",
-    ]
+    size = _SMALLEST if columns else next(size for at_most, size in _SIZES if len(shown.headings) <= at_most)
+    table = "table*" if columns == 2 else "table"
+    begin, end = _tabular(shown, wrapped=columns > 0)
+    lines = [rf"\begin{{{table}}}", rf"\centering{size}", begin]
     lines += [r"\toprule", _row(shown.headings), r"\midrule", *(_row(row) for row in shown.rows), r"\bottomrule"]
     said = " ".join(part for part in (caption, shown.note) if part)
-    lines += [r"\end{tabular}", rf"\caption{{{latex_text(said)}}}", rf"\label{{tab:{name}}}", r"\end{table}"]
+    lines += [end, rf"\caption{{{latex_text(said)}}}", rf"\label{{tab:{name}}}", rf"\end{{{table}}}"]
     return "\n".join(lines) + "\n"
+
+
+def _tabular(shown: Shown, wrapped: bool) -> tuple[str, str]:
+    """How the rows open and close; columns of long text share the room that the others leave."""
+    long = [wrapped and wide and not n for wide, n in zip(shown.wide, shown.numeric, strict=True)]
+    if not any(long):
+        return r"\begin{tabular}{" + "".join("lr"[n] for n in shown.numeric) + "}", r"\end{tabular}"
+    room = r">{\raggedright\arraybackslash}X"
+    columns = "".join(room if each else "lr"[n] for each, n in zip(long, shown.numeric, strict=True))
+    return rf"\begin{{tabularx}}{{\linewidth}}{{{columns}}}", r"\end{tabularx}"
 
 
 def _row(cells: list[str]) -> str:
@@ -185,11 +203,13 @@ def csv(frame: pd.DataFrame) -> str:
     return str(guarded.to_csv(index=False, lineterminator="\n"))
 
 
-def save(frame: pd.DataFrame, folder: Path, name: str, caption: str, once: Sequence[bool] = ()) -> list[Path]:
+def save(
+    frame: pd.DataFrame, folder: Path, name: str, caption: str, once: Sequence[bool] = (), columns: int = 0
+) -> list[Path]:
     """Write `name`.csv, .md and .tex; returns their paths. The CSV says in a column which rows rest on one seed."""
     folder.mkdir(parents=True, exist_ok=True)
     raw = frame.assign(one_seed=list(once)) if len(once) else frame
-    written = {"csv": csv(raw), "md": markdown(frame, caption, once), "tex": latex(frame, caption, name, once)}
+    written = {"csv": csv(raw), "md": markdown(frame, caption, once), "tex": latex(frame, caption, name, once, columns)}
     paths = [folder / f"{name}.{ending}" for ending in written]
     for path, text in zip(paths, written.values(), strict=True):
         path.write_bytes(text.encode("utf-8", "replace"))

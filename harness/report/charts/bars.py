@@ -14,7 +14,14 @@ _ROW = 0.19  # inches a row of 7-point labels
 
 
 def dots(
-    frame: pd.DataFrame, label: str, value: str, words: str, *, zero: bool = True, mark: float | None = None
+    frame: pd.DataFrame,
+    label: str,
+    value: str,
+    words: str,
+    *,
+    zero: bool = True,
+    mark: float | None = None,
+    width: float = figures.DOUBLE,
 ) -> Figure:
     """One row a thing: a dot, and its interval where `value_low` and `value_high` are given; first row on top.
 
@@ -22,8 +29,9 @@ def dots(
         words: heading of the axis, with the unit.
         zero: the axis starts at zero, so that lengths can be compared.
         mark: a value drawn as a vertical line.
+        width: in inches.
     """
-    figure = figures.new(figures.DOUBLE, 0.6 + _ROW * max(len(frame), 2))
+    figure = figures.new(width, 0.6 + _ROW * max(len(frame), 2))
     axes = figure.subplots()
     places = np.arange(len(frame))[::-1]
     middle = frame[value].to_numpy(dtype=float)

@@ -44,15 +44,23 @@ def front(frame: pd.DataFrame, x: str, y: str, on_front: str, x_words: str, y_wo
     return figure
 
 
-def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = (), counted: str = "trial") -> Figure:
+def history(
+    frame: pd.DataFrame,
+    best: str,
+    words: str,
+    failed: Sequence[int] = (),
+    counted: str = "trial",
+    width: float = figures.DOUBLE,
+) -> Figure:
     """The objective of every trial in order, and the best so far as a step line.
 
     Args:
         frame: columns trial, objective, state and `best`, the best so far.
         failed: trials without a value, marked on the axis.
         counted: what is counted along the axis.
+        width: in inches.
     """
-    figure = figures.new(figures.DOUBLE, 2.4)
+    figure = figures.new(width, 2.4)
     axes = figure.subplots()
     many = len(frame) > _DRAWN_AS_POINTS
     states = (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER), ("partial", "v", figures.GREY))
@@ -71,7 +79,7 @@ def history(frame: pd.DataFrame, best: str, words: str, failed: Sequence[int] = 
     axes.set_xlabel(counted)
     axes.set_ylabel(words)
     figures.grid(axes)
-    figure.legend(loc="outside upper center", ncols=4)
+    figure.legend(loc="outside upper center", ncols=4 if width > figures.SINGLE else 3)
     return figure
 
 
