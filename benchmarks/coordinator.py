@@ -189,6 +189,7 @@ def measure(trials: int, sampler: str, workers: int = 1, db: str | None = None) 
         observer = PlainObserver(Console(file=io.StringIO()))
         with timed(Night, "_epoch", epochs), timed(Sampling, "ask", asks), marked(ends):
             began = time.perf_counter()
+            ends.append(time.process_time())
             run(store, file, AtOnce(workers), observer, Stop())
             seconds = time.perf_counter() - began
     cost = {"trial": rest(ends, epochs, asks, workers), "epoch": np.asarray(epochs), "ask": np.asarray(asks)}
@@ -206,12 +207,13 @@ def measure(trials: int, sampler: str, workers: int = 1, db: str | None = None) 
 
 
 def rest(ends: list[float], epochs: list[float], asks: list[float], workers: int) -> np.ndarray:
-    """Seconds of a trial without its epochs and asks, over stretches in which every worker ends one."""
-    stretch = max(1, workers)
-    counts = np.arange(0, len(ends), stretch)
-    whole = np.diff(np.asarray(ends)[counts]) if len(counts) > 1 else np.asarray([ends[-1] - ends[0]])
-    parts = sum(epochs) / len(ends) + sum(asks) / len(ends)
-    return whole / (stretch if len(counts) > 1 else max(1, len(ends) - 1)) - parts
+    """Seconds of a trial without its epochs and asks, over stretches in which every worker ends one.
+
+    `ends` begins with the clock at the start of the study.
+    """
+    marks = np.asarray(ends)[::workers]
+    parts = (sum(epochs) + sum(asks)) / (len(ends) - 1)
+    return np.diff(marks) / workers - parts
 
 
 def megabytes() -> float:

@@ -36,8 +36,8 @@ STUDY = """
 study: night
 task: sequence-classification
 model: builtin:tiny
-data: {path: "builtin:reviews", rows: 120, validation: 40}
-fixed: {max_length: 24, batch_size: 8, dtype: fp32}
+data: {path: "builtin:reviews", rows: 90, validation: 30}
+fixed: {max_length: 24, batch_size: 16, dtype: fp32}
 configurations:
   - {epochs: 8, learning_rate: 5e-4}
   - {epochs: 8, learning_rate: 1e-3}
