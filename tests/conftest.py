@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from servers import database, postgres, server_database
+from servers import MISSING, database, postgres, server_database
 
 __all__ = ["database", "postgres", "server_database"]
 
@@ -20,3 +20,10 @@ def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """How often a fault is tried: the first number in every run, the second with --soak."""
     soak, few = request.config.getoption("--soak"), request.config.getoption("--few")
     return lambda usual, soaked: soaked if soak else max(1, usual // 20) if few else usual
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A skipped server is told at the end, where it cannot be overlooked."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any(MISSING in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(MISSING, red=True, bold=True)
