@@ -17,13 +17,16 @@ from typer.testing import CliRunner
 import harness.optimization as optimization
 from harness.analysis.statistics import t_interval
 from harness.cli import app
-from harness.report import confirmed, figures
+from harness.configuration import TrialConfig
+from harness.jobs import Adapted
+from harness.report import confirmed, figures, notebook
 from harness.report.build import Built
 from harness.report.cells import points
 from harness.report.paper import methods, references, space
 from harness.report.paper.build import build
 from harness.report.paper.references import FIXED, Reference
 from harness.report.study_frames import opened
+from harness.results.store import Store
 
 HOSTILE = '{unbalanced } } { \\input{x} \\write18{id} 50% & $x^2$ #1 ~ ^^5c _ [0.5em] " ` 日本 😀'
 
@@ -174,6 +177,25 @@ def test_the_optimiser_is_named_with_the_constants_that_it_has() -> None:
     assert f"beta {beta:g} and {second:g}, epsilon {optimization.EPSILON:.0e}".replace("e-0", "e-") in methods.ADAMW
 
 
+def test_nothing_is_claimed_of_how_published_runs_were_trained(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        store.create_study(report_study.study_file("stated"), source="published")
+    pack = build(tmp_path / "results.db", "stated", tmp_path / "paper")
+    assert pack.failures == ()
+    assert text(pack, "methods.md").startswith("These runs were made elsewhere") and "AdamW" not in text(
+        pack, "main.md"
+    )
+
+
+def test_further_pretraining_is_told_with_its_source(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=1)
+    with Store.open(path) as store:
+        adapted = Adapted("builtin:tiny", "k", 400, 60, 3, 2, 50, 9.5, 8.0, False, 3.0, 3.0, False)
+        store.record_adaptation(1, adapted, TrialConfig(model="builtin:tiny"))
+    said = text(build(path, "reviews", tmp_path / "paper"), "methods.md")
+    assert "masked language modelling for 2 epochs on 400 training texts [@gururangan2020]." in said
+
+
 def test_a_search_is_said_in_words() -> None:
     assert space.dimension({"low": 1e-5, "high": 1e-4, "log": True}) == "1e-5 to 1e-4 (log scale)"
     assert space.dimension({"low": 2, "high": 8, "step": 2}) == "2 to 8 in steps of 2"
@@ -227,8 +249,9 @@ def test_no_name_unbalances_the_bibliography(payload: str) -> None:
     assert written.count("\n") == 6
 
 
-def test_the_command_writes_the_pack_beside_the_report(tmp_path: Path) -> None:
-    database = report_study.make(tmp_path / "results.db", trials=0)  # the notebook, which takes long, has little to run
+def test_the_command_writes_the_pack_beside_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "EXECUTED_UP_TO", -1)  # as in a large study, no kernel runs the notebook
+    database = report_study.make(tmp_path / "results.db", trials=0)
     options = ["--db", str(database), "--out", str(tmp_path), "--paper"]
     done = CliRunner().invoke(app, ["report", "reviews", *options])
     assert done.exit_code == 0, done.output

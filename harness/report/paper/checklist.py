@@ -67,7 +67,7 @@ def _data(study: StudyFrames) -> list[Item]:
         _item("Rows of each split", splits, rows),
         _item("Rows left out, with reasons", splits, f"{dropped:,} dropped; Table data"),
         _item("Identity of the rows used", used.get("fingerprint"), f"SHA-256 {str(used.get('fingerprint'))[:16]}…"),
-        _item("Revision of the data set", used.get("revision"), "", "not from the Hub; say where the data lie"),
+        _item("Revision of the data set", used.get("revision"), "", "no commit of the Hub; say where the data lie"),
         Item("Texts of the examples", RECORDED if texts else NO, "" if texts else "store_texts: false"),
         Item("Rows set aside for the test", *((RECORDED, "data.test") if "test" in splits else (NO, "no data.test"))),
     ]
@@ -80,7 +80,9 @@ def _models(study: StudyFrames) -> list[Item]:
     sizes = listed([f"{int(row['total_parameters']):,}" for row in rows], 4)
     return [
         _item("Pretrained weights", weights, f"SHA-256 {weights}"),
-        _item("Revision of the model", revisions, listed(revisions, 4), "not from the Hub; say where the weights lie"),
+        _item(
+            "Revision of the model", revisions, listed(revisions, 4), "no commit of the Hub; say where the weights lie"
+        ),
         _item("Number of parameters", sizes),
     ]
 
@@ -88,13 +90,14 @@ def _models(study: StudyFrames) -> list[Item]:
 def _runs(study: StudyFrames) -> list[Item]:
     counts = study.trials["state"].value_counts()
     ended = listed([f"{int(counts[state])} {state}" for state in counts.index])
-    seeds = sorted({int(seed) for seed in study.trials["seed"].tolist()})
+    seeds = conditions.seeds(study)
+    done = [facts for facts in study.details["done"].tolist() if isinstance(facts, Mapping)]
     total, sessions = float(study.trials["total_seconds"].sum()), float(study.sessions["seconds"].sum())
     return [
         _item("Trials, those that failed or were stopped included", ended),
-        _item("Every hyperparameter as asked and as run", ended, "of each trial"),
+        _item("Every hyperparameter as asked and as run", done, "of each trial that began"),
         _item("Seeds", seeds, listed(seeds, 12)),
-        _item("Scores of every epoch and outputs on every example", ended, "of each trial"),
+        _item("Scores of every epoch", study.losses["trial"].tolist(), "of each trial that trained"),
         _item("Time in trials", total or None, duration(total)),
         _item("Time of all invocations", sessions or None, duration(sessions)),
         Item("What went otherwise than asked", RECORDED, plural(len(study.incidents), "incident")),

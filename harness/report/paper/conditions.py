@@ -21,8 +21,10 @@ def of_numbers(study: StudyFrames) -> str:
     """How many rows and seeds the numbers rest on, and that they are unconfirmed where they are."""
     found = confirmed.of(study)
     if found is None:
-        seeds = int(study.trials["seed"].nunique()) if len(study.trials) else 0
-        return f"n = {len(study.examples):,} validation rows, {plural(seeds, 'seed')}. {UNCONFIRMED}"
+        used = seeds(study)
+        return (
+            f"{validated_on(study)}, {plural(len(used), 'seed') if used else 'seeds are not recorded'}. {UNCONFIRMED}"
+        )
     rows = f"n = {found.examples:,} {found.split} rows" if found.examples else f"{found.split} rows"
     return f"{rows}, {plural(len(found.table), 'seed')}. {_chosen_by(found)}"
 
@@ -31,6 +33,16 @@ def _chosen_by(found: Confirmed) -> str:
     if found.split == "test":
         return "No choice was made by these rows."
     return "The same rows chose the configurations, which flatters them."
+
+
+def validated_on(study: StudyFrames) -> str:
+    """How many rows the validation scores rest on."""
+    return f"n = {len(study.examples):,} validation rows" if len(study.examples) else "n is not recorded"
+
+
+def seeds(study: StudyFrames) -> list[int]:
+    """The seeds of all trials, ascending; those of published runs are not known, and no seed is below 0."""
+    return sorted({int(seed) for seed in study.trials["seed"].dropna().tolist() if seed >= 0})
 
 
 def of_tests(family: Sequence[Comparison]) -> str:

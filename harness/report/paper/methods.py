@@ -17,6 +17,10 @@ from harness.report.paper.space import dimension
 from harness.report.study_frames import StudyFrames
 
 ADAMW = "AdamW (beta 0.9 and 0.999, epsilon 1e-8)"
+PUBLISHED = (
+    "These runs were made elsewhere and their figures copied: how they were trained, on which machine and with which "
+    "versions is not recorded."
+)
 _TASKS = {
     "sequence-classification": "sequence classification",
     "question-answering": "extractive question answering",
@@ -37,7 +41,9 @@ _PRUNERS = {
 
 
 def paragraphs(study: StudyFrames) -> list[Paragraph]:
-    """Model and data, search, training, statistics, machine and versions."""
+    """Model and data, search, training, statistics, machine and versions; of published runs that they are."""
+    if str(study.row["source"]) == "published":
+        return [[Sentence(PUBLISHED)]]
     return [_models_and_data(study), _search(study), _training(study), statistics(study), _machine(study)]
 
 
@@ -50,6 +56,13 @@ def _models_and_data(study: StudyFrames) -> Paragraph:
         size = f"{row['layers']} layers, {row['total_parameters']:,} parameters"
         what = f"{references.called(str(row['name']))} ({row['architecture']}, {size})"
         sentences.append(Sentence(f"We fine-tuned {what} for {task}.", (cited[str(row["name"])].key,)))
+    further: Sequence[Mapping[Any, Any]] = study.adaptations.to_dict("records")
+    for row in further:
+        how = f"for {plural(int(row['best_epoch']), 'epoch')} on {int(row['texts']):,} training texts"
+        words = (
+            f"{references.called(str(row['model']))} was first pretrained further by masked language modelling {how}."
+        )
+        sentences.append(Sentence(words, ("gururangan2020",)))
     data = study.spec.get("data") or {}
     source = references.called(str(data.get("path") or ""))
     sentences.append(Sentence(f"The data are {source}.", (references.data(study).key,)))
@@ -121,7 +134,7 @@ def _training(study: StudyFrames) -> Paragraph:
     differing = [name.replace("_", " ") for name in parameters.varied(study.trials)]
     if differing:
         sentences.append(Sentence(f"They differed in {listed(differing, 20)}."))
-    seeds = sorted({int(seed) for seed in study.trials["seed"].tolist()})
+    seeds = conditions.seeds(study)
     sentences.append(Sentence(f"{'Seeds' if len(seeds) > 1 else 'The only seed'}: {listed(seeds, 20)}."))
     return sentences
 

@@ -121,6 +121,13 @@ SOFTWARE = (
         url="https://jmlr.org/papers/v18/16-558.html",
     ),
     _paper(
+        "gururangan2020",
+        "Gururangan, Suchin and Marasovi{\\'c}, Ana and Swayamdipta, Swabha and Lo, Kyle and Beltagy, Iz and "
+        "Downey, Doug and Smith, Noah A.", "Don't Stop Pretraining: Adapt Language Models to Domains and Tasks",
+        "Proceedings of the 58th Annual Meeting of the Association for Computational Linguistics", 2020,
+        pages="8342--8360", doi="10.18653/v1/2020.acl-main.740",
+    ),
+    _paper(
         "wolf2020", "Wolf, Thomas and others", "Transformers: State-of-the-Art Natural Language Processing",
         "Proceedings of the 2020 Conference on Empirical Methods in Natural Language Processing: System "
         "Demonstrations", 2020, pages="38--45", doi="10.18653/v1/2020.emnlp-demos.6",

@@ -149,7 +149,7 @@ def _curves(study: StudyFrames, found: Confirmed | None) -> list[Drawing]:
     figure = curves.small_multiples(study.losses, list(chosen), chosen)
     caption = (
         "Training loss (dashed) and validation loss (solid) by epoch, of one trial and seed each; a ring marks the "
-        f"lowest validation loss. The training loss is a mean over the epoch with dropout. n = {len(study.examples):,} "
-        f"validation rows. {conditions.hardware(study)}"
+        f"lowest validation loss. The training loss is a mean over the epoch with dropout. "
+        f"{conditions.validated_on(study)}. {conditions.hardware(study)}"
     )
     return [Drawing("losses", figure, caption)]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.configuration import hyperparameters
 from harness.report import best, confirmed
+from harness.report.cells import is_missing
 from harness.report.naming import listed, value
 from harness.report.section import Table
 from harness.report.study_frames import StudyFrames
@@ -29,11 +30,12 @@ def table(study: StudyFrames) -> Table:
     """One row a hyperparameter: searched over what, and the values of the best configuration and the baseline."""
     searched: Mapping[str, Any] = study.spec.get("search") or {}
     columns = {"best": _best(study), "baseline": _baseline(study)}
-    rows = []
+    rows, published = [], str(study.row["source"]) == "published"
     for name, (declared, _) in hyperparameters().items():
         found = {title: row.get(name) for title, row in columns.items() if row is not None}
         plain = all(each in (None, declared.default) for each in found.values()) and name not in searched
-        if name in HIDDEN and plain:
+        unknown = published and all(is_missing(each) for each in found.values())
+        if name in HIDDEN and plain or unknown:
             continue
         asked = dimension(searched[name]) if name in searched else "not searched"
         rows.append({"hyperparameter": name, "search": asked, **{k: value(v) for k, v in found.items()}})
