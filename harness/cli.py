@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from harness.commands import before, care, confirm, explain, morning, night, reproduce, using
+from harness.commands import before, care, confirm, elsewhere, explain, morning, night, reproduce, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ for _command in (
     care.repair,
 ):
     app.command()(_command)
+app.command("import")(elsewhere.import_runs)
 
 
 def _interrupted(*_: object) -> None:

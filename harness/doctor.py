@@ -199,7 +199,8 @@ def study_in(target: str | Path, name: str) -> StudyFile | None:
     try:
         engine = open_engine(target, read_only=True)
         with closing(engine), engine.connect() as connection:
-            text = next((row.text for row in studies(connection) if row.name == name), None)
+            own = (row for row in studies(connection) if row.source == "own")
+            text = next((row.text for row in own if row.name == name), None)
         return None if text is None else parse_study(text, name=f"study {name} in {public(target)}")
     except HarnessError:
         return None

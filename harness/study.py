@@ -56,11 +56,26 @@ def known(store: Store, file: StudyFile) -> StudyRow:
         store.create_study(file)
         row = store.study(file.spec.study)
     assert row is not None
+    refuse_published(row)
     return row
+
+
+def refuse_published(row: StudyRow) -> None:
+    """Runs made elsewhere are figures, which nothing here goes on with.
+
+    Raises:
+        SpecError: with the remedy.
+    """
+    if row.source == "published":
+        raise SpecError(
+            f"study {row.name!r} is published: its figures were imported and there is nothing to run. "
+            "For a study of your own: --set study=NEW-NAME"
+        )
 
 
 def file_of(row: StudyRow) -> StudyFile:
     """The study file as the record keeps it."""
+    refuse_published(row)
     return parse_study(row.text, name=f"study {row.name} in the database")
 
 

@@ -60,6 +60,9 @@ def remaining(overview: Overview, total: int | None) -> dict[str, Any]:
 
 def status(overview: Overview, rest: Mapping[str, Any]) -> RenderableType:
     """One study at a glance."""
+    if overview.source == "published":
+        pairs = {"published": _runs_of(overview), "best": _best(overview)}
+        return Group(Text(overview.study, style="bold"), facts(pairs), Text())
     finished = sum(overview.states.get(state, 0) for state in ("complete", "pruned", "failed"))
     states = ", ".join(f"{count} {state}" for state, count in overview.states.items()) or "no trial yet"
     pairs = {
@@ -82,10 +85,17 @@ def status(overview: Overview, rest: Mapping[str, Any]) -> RenderableType:
     return Group(Text(overview.study, style="bold"), facts(pairs), Text())
 
 
+def _runs_of(overview: Overview) -> str:
+    count = sum(overview.states.values())
+    return f"{count} run{'' if count == 1 else 's'}, made elsewhere: {overview.origin}"
+
+
 def _best(overview: Overview) -> str:
     best, objective = overview.best, overview.objective
     if best is None:
         return "–"
+    if overview.source == "published":  # of a figure that stands without an epoch none is known
+        return f"{objective['metric']} {best['objective']:.4f} of trial {best['number']}: {best['verdict']}"
     where = f"at epoch {best['best_epoch']} of trial {best['number']}: {best['verdict']}"
     if best["words"]:
         where = f"of configuration {best['configuration']}, {best['words']}; its best trial is {best['number']}"

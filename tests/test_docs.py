@@ -21,6 +21,7 @@ from harness.command_reference import commands, exit_codes, parameters
 from harness.freezing import words as freeze_words
 from harness.metrics import known
 from harness.name_reference import PRUNERS, SAMPLERS, metric_lines, section_lines, task_lines
+from harness.published import is_published, parse_published
 from harness.records import TrialOutcome
 from harness.reference import PAGES, differing
 from harness.results.engine import open_engine
@@ -111,7 +112,10 @@ def test_a_command_in_the_docs_exists_with_its_options(words: list[str]) -> None
 
 @pytest.mark.parametrize("text", list(blocks("yaml")))
 def test_a_study_file_in_the_docs_is_valid(text: str) -> None:
-    assert parse_study(text).spec.search
+    if is_published(text):
+        assert parse_published(text, "docs").spec.runs
+    else:
+        assert parse_study(text).spec.search
 
 
 @pytest.fixture(scope="module")

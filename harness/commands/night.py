@@ -98,8 +98,12 @@ def status(
     found = overviews(engine, None if study is None else name_of(study))
     if study is not None and not found:
         raise UsageError(f"there is no study {name_of(study)!r} in {public(db)}; harness status lists them")
-    specs = [parse_study(each.text, name=f"study {each.study} in {public(db)}").spec for each in found]
-    totals = [whole(spec, each.confirming) for spec, each in zip(specs, found, strict=True)]
+    totals = [
+        sum(each.states.values())  # nothing is to come of published runs
+        if each.source == "published"
+        else whole(parse_study(each.text, name=f"study {each.study} in {public(db)}").spec, each.confirming)
+        for each in found
+    ]
     rests = [remaining(each, trials) for each, trials in zip(found, totals, strict=True)]
     if as_json:
         typer.echo(json.dumps([each.as_dict() | rest for each, rest in zip(found, rests, strict=True)], indent=2))

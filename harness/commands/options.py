@@ -56,11 +56,15 @@ def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
     from harness.results.overview import overviews
     from harness.spec import parse_study, read_study
 
+    if published_name(study) is not None:
+        raise UsageError(f"{study} holds published runs, and there is nothing to run; harness import {study} takes it")
     if Path(study).suffix in (".yaml", ".yml") or Path(study).is_file():
         return read_study(Path(study), sets or [])
     found = overviews(open_engine(db, read_only=True), study) if exists(db) else []
     if not found:
         raise UsageError(f"{study!r} is neither a study file nor a study in {public(db)}")
+    if found[0].source == "published":
+        raise UsageError(f"study {study!r} is published, and there is nothing to run; harness report {study} shows it")
     return parse_study(found[0].text, sets or [], name=f"study {study} in {public(db)}")
 
 
@@ -84,8 +88,19 @@ def name_of(study: str) -> str:
     from harness.spec import read_study
 
     if Path(study).suffix in (".yaml", ".yml"):
-        return read_study(Path(study)).spec.study
+        return published_name(study) or read_study(Path(study)).spec.study
     return study
+
+
+def published_name(study: str) -> str | None:
+    """The name that a file of published runs gives them; None for any other file or word."""
+    from harness.published import is_published, parse_published, read_text
+
+    path = Path(study)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return None
+    text = read_text(path)
+    return parse_published(text, study).spec.published if is_published(text) else None
 
 
 def folder_in(out: Path, name: str) -> Path:

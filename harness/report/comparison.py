@@ -18,7 +18,7 @@ from harness.analysis import families, overfitting, parameters, statistics
 from harness.analysis.families import Comparison
 from harness.analysis.sentences import sentence
 from harness.errors import StorageError, UsageError
-from harness.report import best, outputs, plain
+from harness.report import best, outputs, plain, stated
 from harness.report.build import write
 from harness.report.cells import is_missing
 from harness.report.charts import bars, curves
@@ -89,8 +89,8 @@ class Chosen:
 
     @property
     def name(self) -> str:
-        """STUDY:NUMBER."""
-        return f"{self.study.name}:{self.row['trial']}"
+        """STUDY:NUMBER, and whether it was made elsewhere."""
+        return f"{self.study.name}:{self.row['trial']}{' (published)' if stated.is_published(self.study) else ''}"
 
     @property
     def number(self) -> int:
@@ -133,7 +133,8 @@ def content(chosen: Sequence[Chosen]) -> Content:
         drawings.append(Drawing("compare-speed", figure, caption))
         tables.append(Table("compare-speed", rates, caption))
     if family:
-        tables.append(Table("compare-differences", _table(family), _DIFFERENCES.format(chosen[0].name)))
+        caption = _DIFFERENCES.format(chosen[0].name) + (_WITHOUT_PAIRS if any(each.shares for each in family) else "")
+        tables.append(Table("compare-differences", _table(family), caption))
     findings = [
         *(f"{sentence(each)}." for each in [*_over_seeds(chosen), *family]),
         *_standings(chosen),
@@ -146,6 +147,10 @@ _DIFFERENCES = (
     "Difference to {}, on the same validation examples at each trial's best epoch: exact McNemar test for right and "
     "wrong, a bootstrap over the examples for other scores; p values are corrected for the number of comparisons "
     "(Holm). Two runs are compared: other seeds are not in the interval."
+)
+_WITHOUT_PAIRS = (
+    " With published runs no pairs are known: there Fisher's exact test and Newcombe's interval compare two shares, "
+    "each at the last epoch where none is stated of the best."
 )
 _COMPARED = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "examples"]
 
@@ -196,8 +201,10 @@ def _side_by_side(chosen: Sequence[Chosen]) -> pd.DataFrame:
 
 
 def _names(chosen: Sequence[Chosen]) -> dict[str, str]:
-    varied = parameters.varied(pd.DataFrame([dict(each.row) for each in chosen]))
-    return {each.name: f"{each.name} {describe(each.row, varied)}".strip() for each in chosen}
+    rows = pd.DataFrame([dict(each.row) for each in chosen])  # a published run has but the columns that it states
+    varied = parameters.varied(rows)
+    described = zip(chosen, rows.to_dict("records"), strict=True)
+    return {each.name: f"{each.name} {describe(row, varied)}".strip() for each, row in described}
 
 
 def _curves(chosen: Sequence[Chosen]) -> Drawing:
@@ -254,6 +261,11 @@ def _differences(chosen: Sequence[Chosen]) -> tuple[list[Comparison], list[str]]
     first = chosen[0]
     family, reasons = [], []
     for other in chosen[1:]:
+        if stated.is_published(first.study) or stated.is_published(other.study):
+            found = _shares(first, other)
+            family += found
+            reasons += [] if found else [f"{other.name} and {first.name} state no share of a known number of examples."]
+            continue
         why = _not_paired(first, other)
         if why:
             reasons.append(f"{other.name} cannot be compared with {first.name} example by example: {why}.")
@@ -262,6 +274,16 @@ def _differences(chosen: Sequence[Chosen]) -> tuple[list[Comparison], list[str]]
         for metric in (name for name in mine if name in theirs and len(mine[name]) == len(theirs[name])):
             family.append(families.over_examples(other.name, first.name, metric, theirs[metric], mine[metric]))
     return families.corrected(family), reasons
+
+
+def _shares(first: Chosen, other: Chosen) -> list[Comparison]:
+    """A published run against another trial by shares, of which no pairs are known; of one task only."""
+    found: list[Comparison] = []
+    if first.study.row["task"] == other.study.row["task"]:
+        for metric in stated.SHARES:
+            theirs, mine = (stated.share(each.study, each.number, metric) for each in (other, first))
+            found += stated.compared(other.name, first.name, metric, theirs, mine)
+    return found
 
 
 def _not_paired(first: Chosen, other: Chosen) -> str:

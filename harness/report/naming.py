@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analysis import parameters
 from harness.report.cells import is_missing, parameter
+from harness.results.frames import UNSTATED
 
 _SHORT = {
     "model": "{}",
@@ -35,7 +36,14 @@ def describe(row: Any, names: Sequence[str]) -> str:
     return ", ".join(_written(name, row[name]) for name in names)
 
 
+def unstated(name: str, number: Any) -> bool:
+    """Whether a published run does not state a hyperparameter that every trial of one's own has."""
+    return name in UNSTATED and is_missing(number)
+
+
 def _written(name: str, number: Any) -> str:
+    if unstated(name, number):
+        return f"{name.replace('_', ' ')} not stated"
     return _SHORT.get(name, name.replace("_", " ") + " {}").replace("{}", value(number))
 
 

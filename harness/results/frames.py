@@ -19,12 +19,23 @@ from harness.results.engine import storage_errors
 from harness.results.epoch_writes import unpack, value_of
 from harness.results.tables import configuration, prediction, study, trial
 
+UNSTATED = ("epochs", "batch_size", "effective_batch_size", "learning_rate", "max_length", "freeze")
+
 
 def summary(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:
     """harness_summary: one row a trial; all studies, or one."""
     if study is not None:
-        return _read(engine, views.summary_of(_study_id(engine, study)))
-    return _read(engine, sa.select(views.summary).order_by(views.summary.c.study, views.summary.c.trial))
+        return _as_stated(_read(engine, views.summary_of(_study_id(engine, study))))
+    return _as_stated(_read(engine, sa.select(views.summary).order_by(views.summary.c.study, views.summary.c.trial)))
+
+
+def _as_stated(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary where what a published run does not state, in the tables 0 or empty, is missing."""
+    published = summary["source"] == "published"
+    if published.any():
+        for name in UNSTATED:
+            summary[name] = summary[name].mask(published & summary[name].isin([0, ""]))
+    return summary
 
 
 def epochs(engine: sa.Engine, study: str | None = None) -> pd.DataFrame:

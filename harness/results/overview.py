@@ -26,6 +26,7 @@ class Overview:
         best: the best configuration by the rule of `ranking`: its number, its mean objective, of how many trials and
             in words, and of its best trial number, epoch and verdict; None without a complete trial.
         holder: process and machine that runs the study now; None when no one does.
+        origin: where the figures of a published study were read; None of a study of one's own.
         confirming: trials that the newest choice of `confirm:` asked for; None before there is one.
         seconds: wall clock of all invocations.
         mean_trial_seconds: of complete trials; None without one.
@@ -44,6 +45,7 @@ class Overview:
     mean_trial_seconds: float | None
     incidents: Mapping[str, int]
     confirming: int | None
+    origin: str | None
     text: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
         mean_trial_seconds=None if mean is None else float(mean),
         incidents=_incidents(connection, row["id"]),
         confirming=next((choice.trials for choice in reversed(choices(connection, row["id"]))), None),
+        origin=str((row["spec"] or {}).get("source", "")) if row["source"] == "published" else None,
         text=row["text"],
     )
 

@@ -19,7 +19,15 @@ from harness.errors import Interrupted
 from harness.explanations import Explained
 from harness.jobs import Adapted, Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
-from harness.results import attribution_writes, epoch_writes, outcomes, session_writes, study_writes, trial_writes
+from harness.results import (
+    attribution_writes,
+    epoch_writes,
+    outcomes,
+    published_writes,
+    session_writes,
+    study_writes,
+    trial_writes,
+)
 from harness.results.engine import Target, files_folder, open_engine, storage_errors
 from harness.results.rows import FINISHED, StudyRow, TrialRow
 from harness.results.server import HeldSession, outlives_restarts
@@ -28,6 +36,7 @@ from harness.results.study_writes import Source
 from harness.results.trial_writes import Origin
 
 if TYPE_CHECKING:
+    from harness.published import PublishedFile
     from harness.spec import StudyFile
 
 __all__ = ["Origin", "Store"]
@@ -90,6 +99,16 @@ class Store:
         """
         with self.transaction() as connection:
             return study_writes.insert_study(connection, file, source)
+
+    @outlives_restarts
+    def publish(self, file: PublishedFile) -> int:
+        """Store runs made elsewhere as a study that is marked, all of it or nothing, and return its id.
+
+        Raises:
+            StorageError: when the name is taken.
+        """
+        with self.transaction() as connection:
+            return published_writes.insert_published(connection, file)
 
     @outlives_restarts
     def extend_study(self, study_id: int, file: StudyFile) -> None:

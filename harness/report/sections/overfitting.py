@@ -68,10 +68,8 @@ def _findings(judged: pd.DataFrame) -> list[str]:
     sentences = [f"Of {plural(spent.trials, 'trial')} that trained: {listed(overfitting.counted(judged))}."]
     if spent.epochs:
         share = f" ({points(spent.seconds / spent.all_seconds)}% of the time in epochs)" if spent.all_seconds else ""
-        sentences.append(
-            f"{spent.epochs} of {spent.all_epochs} epochs came after the lowest validation loss and cost "
-            f"{duration(spent.seconds)}{share}."
-        )
+        cost = f" and cost {duration(spent.seconds)}{share}" if spent.all_seconds else ""
+        sentences.append(f"{spent.epochs} of {spent.all_epochs} epochs came after the lowest validation loss{cost}.")
     gaps = judged.dropna(subset=["gap_at_last"])
     if len(gaps):
         widest = gaps.iloc[int(gaps["gap_at_last"].to_numpy(dtype=float).argmax())]

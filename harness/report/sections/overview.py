@@ -6,9 +6,9 @@ from pathlib import Path
 
 from harness.analysis import overfitting, parameters
 from harness.records import STATES
-from harness.report import best
+from harness.report import best, stated
 from harness.report.cells import cell, duration
-from harness.report.naming import listed, plural, value
+from harness.report.naming import listed, plural, unstated, value
 from harness.report.section import Content, section
 from harness.report.study_frames import StudyFrames
 
@@ -40,7 +40,7 @@ def _configuration(study: StudyFrames, found: best.Best) -> str:
         "max_length",
         "freeze",
     ]
-    return ", ".join(f"{name} {value(found.trial[name])}" for name in names)
+    return ", ".join(f"{name} {value(found.trial[name])}" for name in names if not unstated(name, found.trial[name]))
 
 
 def _which(study: StudyFrames, found: best.Best) -> str:
@@ -69,6 +69,8 @@ def _ran(study: StudyFrames) -> str:
 
 def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:
     facts = [("study", study.name), ("task", str(study.row["task"]))]
+    if stated.is_published(study):
+        facts.append(("published", "made elsewhere, nothing was trained here"))
     models = sorted({str(model) for model in study.trials["model"].tolist()})
     facts.append(("model" if len(models) == 1 else "models", listed([_last(model) for model in models], 3)))
     data = study.spec.get("data")

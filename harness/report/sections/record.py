@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.analysis import record
+from harness.report import stated
 from harness.report.cells import duration
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Table, section
@@ -54,7 +55,10 @@ def _findings(study: StudyFrames, failed: pd.DataFrame, changed: pd.DataFrame, h
 def _facts(study: StudyFrames) -> list[tuple[str, str]]:
     facts = [
         ("task", str(study.row["task"])),
-        ("started", str(study.row["created_at"])[:16].replace("T", " ") + " UTC"),
+        (
+            "imported" if stated.is_published(study) else "started",
+            str(study.row["created_at"])[:16].replace("T", " ") + " UTC",
+        ),
     ]
     if len(study.sessions):
         facts.append(("invocations", str(len(study.sessions))))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import parameters, search
-from harness.report import best
+from harness.report import best, stated
 from harness.report.cells import is_fraction, points
 from harness.report.charts import bars, scatter
 from harness.report.naming import listed, plural
@@ -21,6 +21,8 @@ def build(study: StudyFrames) -> Content:
     """History of the objective, importance of the parameters, and the best configuration with its certainty."""
     if study.trials.empty:
         return Content(findings=["No trial was started."])
+    if stated.is_published(study):  # nobody searched
+        return Content(tables=[_trials(study)])
     found = best.of(study)
     history = search.history(_tried(study), study.objective.direction)
     importance = search.importance(study.trials)
