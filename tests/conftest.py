@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from latex import NO_LATEX
 from servers import MISSING, database, postgres, server_database
 
 __all__ = ["database", "postgres", "server_database"]
@@ -23,7 +24,8 @@ def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A skipped server is told at the end, where it cannot be overlooked."""
+    """A server or a LaTeX that was not there is told at the end, where it cannot be overlooked."""
     skipped = terminalreporter.stats.get("skipped", [])
-    if any(MISSING in str(report.longrepr) for report in skipped):
-        terminalreporter.write_line(MISSING, red=True, bold=True)
+    for words in (MISSING, NO_LATEX):
+        if any(words in str(report.longrepr) for report in skipped):
+            terminalreporter.write_line(words, red=True, bold=True)

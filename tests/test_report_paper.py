@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import report_study
+from latex import compiled, needs_latex
 from payloads import PAYLOADS
 from test_report_confirmed import make as make_confirmed
 from typer.testing import CliRunner
@@ -31,7 +30,6 @@ from harness.results.store import Store
 HOSTILE = '{unbalanced } } { \\input{x} \\write18{id} 50% & $x^2$ #1 ~ ^^5c _ [0.5em] " ` 日本 😀'
 
 EARLIER = ("figures/history.pdf", "tables/old.tex", "figures/mine.svg", "notes.tex")
-PDFLATEX = bool(shutil.which("pdflatex") and shutil.which("bibtex"))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +126,8 @@ def test_an_unconfirmed_study_is_marked_and_says_so_in_table_caption_and_words(u
 def test_captions_say_rows_seeds_test_and_hardware(built: Built) -> None:
     found = captions(built)
     for name in ("results", "comparison", "comparison-examples", "means"):
-        assert "n = 400 test rows, 5 seeds." in found[name] and "Hardware: " in found[name], name
+        assert "n = 400 test rows, 5 seeds. No choice was made by these rows." in found[name], name
+        assert "Hardware: " in found[name], name
     assert "Test: paired t, two-sided, corrected by Holm for 3." in found["comparison"]
 
 
@@ -262,23 +261,7 @@ def test_the_command_writes_the_pack_beside_the_report(tmp_path: Path, monkeypat
 # --- it compiles ----------------------------------------------------------------------------------------
 
 
-def compiled(folder: Path, into: Path) -> str:
-    """The text of the log after LaTeX, BibTeX and LaTeX again, in a copy."""
-    shutil.copytree(folder, into)
-    latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main"]
-    steps = [latex, ["bibtex", "main"], latex, latex] if PDFLATEX else [["tectonic", "main.tex"]]
-    for step in steps:
-        done = subprocess.run(step, cwd=into, capture_output=True, text=True, errors="replace", timeout=60, check=False)
-        assert done.returncode == 0, done.stdout[-3000:]
-    assert (into / "main.pdf").read_bytes().startswith(b"%PDF")
-    log = into / "main.log"
-    return log.read_text(errors="replace") if log.exists() else ""
-
-
-@pytest.mark.skipif(
-    not (PDFLATEX or shutil.which("tectonic")),
-    reason="LaTeX IS NOT TRIED: neither pdflatex with bibtex nor tectonic is installed",
-)
+@needs_latex
 @pytest.mark.parametrize("fixture", ["built", "unconfirmed", "hostile"])
 def test_the_document_compiles_without_an_undefined_reference(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
