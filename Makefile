@@ -10,7 +10,7 @@ study: .venv/.ready  ## the quickstart: a finished study with its report
 	$(BIN)/harness report quickstart
 
 test: .venv/.ready-to-develop  ## every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 soak: .venv/.ready-to-develop  ## the faults of tests/reliability, some thousand times each: hours
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability --soak -n 2 --dist loadscope $(PYTEST_ARGS)
