@@ -123,6 +123,16 @@ def test_an_unconfirmed_study_is_marked_and_says_so_in_table_caption_and_words(u
     assert "The numbers of this study are not confirmed" in text(unconfirmed, "methods.tex")
 
 
+def test_without_intervals_the_main_table_names_the_best_complete_trials(hostile: Built) -> None:
+    table = text(hostile, "tables/results.md")
+    assert re.findall(r"^\| (\d): 4 epochs, batch 8, lr 2e-5|^\| (\d):", table, re.M) == [
+        ("1", ""),
+        ("", "0"),
+        ("", "2"),
+    ]
+    assert "failed" not in table  # trial 3
+
+
 def test_captions_say_rows_seeds_test_and_hardware(built: Built) -> None:
     found = captions(built)
     for name in ("results", "comparison", "comparison-examples", "means"):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.analysis import record, replicated, search
+from harness.analysis import parameters, record, replicated, search
 from harness.report import best, confirmed, figures, marks, section
 from harness.report.charts import bars, curves, scatter
 from harness.report.confirmed import Confirmed
-from harness.report.naming import plural
+from harness.report.naming import labels, plural
 from harness.report.paper import checklist, conditions, space
 from harness.report.section import Content, Drawing, Table
 from harness.report.study_frames import StudyFrames
@@ -56,8 +56,12 @@ def _searched(study: StudyFrames) -> list[Table]:
     if "configurations" in tables:
         table = tables["configurations"]
         return [Table("results", table.frame.head(AT_MOST), table.caption)]
-    trials = tables["trials"].frame.drop(columns=["verdict"], errors="ignore").head(AT_MOST)
-    return [Table("results", trials, "The best trials of the search, by the objective.")]
+    trials = tables["trials"].frame
+    done = trials[trials["state"] == "complete"].head(AT_MOST)
+    named = labels(study.trials, done["trial"].tolist())
+    done = done.drop(columns=["state", "verdict", *parameters.varied(study.trials)], errors="ignore")
+    done = done.assign(trial=[named[int(number)] for number in done["trial"].tolist()])
+    return [Table("results", done, "The best trials of the search, by the objective.")]
 
 
 def _comparison(tables: Sequence[Table]) -> list[Table]:
