@@ -1,14 +1,12 @@
-"""Runs made elsewhere, as a document or a table states them: read from YAML or CSV, checked, never run.
+"""Runs made elsewhere, as a document states them: read from YAML, checked, never run.
 
 A figure that a source does not state is left out, and nothing takes its place.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,19 +14,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pydantic
 from pydantic import AfterValidator, Field
 
-from harness.configuration import Objective, fingerprint, hyperparameters
+from harness.configuration import Objective, fingerprint
 from harness.errors import SpecError
 from harness.metrics import costs, direction, known
 from harness.study_file.explanations import explain, keys_at
 from harness.study_file.search_space import as_mapping
 from harness.study_file.sections import study_name
 from harness.study_file.values import Configuration, Section, metric_name, nearest, refuse
-from harness.yaml_reader import MAX_BYTES, plain_scalar, read_yaml, write_yaml
+from harness.yaml_reader import MAX_BYTES, read_yaml, write_yaml
 
 Task = Literal["sequence-classification", "question-answering"]
 Value = Annotated[float, Field(allow_inf_nan=False)] | Literal["nan", "inf", "-inf"]
-CSV_COLUMNS = ("run", "epoch", "note", "seconds")
-"""Columns of a table of runs beside hyperparameters and figures."""
 
 
 class Figure(NamedTuple):
@@ -236,95 +232,6 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-
-
-# --- a table with one row an epoch ------------------------------------------------------------------------
-
-
-def runs_of_csv(text: str, name: str) -> list[dict[str, Any]]:
-    """The runs of a table with one row an epoch: columns run, epoch, hyperparameters, figures, note and seconds.
-
-    Raises:
-        SpecError: naming file, line, column and remedy.
-    """
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    try:
-        columns = list(reader.fieldnames or ())
-        _check_columns(columns, name)
-        runs: dict[str, dict[str, Any]] = {}
-        for row in reader:
-            _take(runs, row, columns, f"{name}:{reader.line_num}")
-    except csv.Error as error:
-        raise SpecError(f"{name}:{reader.line_num}: is no table with commas: {error}") from None
-    return list(runs.values())
-
-
-def _check_columns(columns: Sequence[str], name: str) -> None:
-    if "run" not in columns:
-        raise SpecError(f"{name}:1: has no column `run`; its columns are {', '.join(columns) or 'none'}")
-    if len(set(columns)) < len(columns):
-        raise SpecError(f"{name}:1: names a column twice; give each a name of its own")
-    for column in columns:
-        if column not in CSV_COLUMNS and column not in hyperparameters():
-            try:
-                place_of(column)
-            except ValueError as error:
-                takes = f"a table takes {', '.join(CSV_COLUMNS)}, hyperparameters and figures"
-                raise SpecError(f"{name}:1: column {column} {error}; {takes}") from None
-
-
-def _take(runs: dict[str, dict[str, Any]], row: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
-    """Add one row to the run that it is of; a cell that is empty states nothing."""
-    if None in row or any(row[column] is None for column in columns):
-        raise SpecError(f"{where}: has not as many cells as the table has columns, {len(columns)}")
-    cells = {column: row[column].strip() for column in columns if row[column].strip()}
-    if "run" not in cells:
-        raise SpecError(f"{where}: names no run; write its name into the column `run`")
-    run = runs.setdefault(cells["run"], {"name": cells["run"], "config": {}, "by_epoch": {}, "at_end": {}})
-    epoch = _whole(cells["epoch"], where) if "epoch" in cells else None
-    for column, cell in cells.items():
-        if column in hyperparameters():
-            _agree(run["config"], column, _scalar(cell), where)
-        elif column in ("note", "seconds"):
-            _agree(run, column, cell if column == "note" else _number(cell, column, where), where)
-        elif column not in CSV_COLUMNS:
-            _place(run, column, epoch, _number(cell, column, where), where)
-
-
-def _place(run: dict[str, Any], column: str, epoch: int | None, value: float | str, where: str) -> None:
-    if epoch is None:
-        _agree(run["at_end"], column, value, where)
-        return
-    values = run["by_epoch"].setdefault(column, [])
-    values += [None] * (epoch - len(values))
-    if values[epoch - 1] is not None:
-        raise SpecError(f"{where}: epoch {epoch} of {run['name']} has a {column} already; keep one of the two rows")
-    values[epoch - 1] = value
-
-
-def _agree(values: dict[str, Any], key: str, value: Any, where: str) -> None:
-    if values.setdefault(key, value) != value:
-        raise SpecError(f"{where}: {key} is {value!r} here and {values[key]!r} in a row of the same run; mend one")
-
-
-def _whole(cell: str, where: str) -> int:
-    if not cell.isascii() or not cell.isdigit() or not 1 <= int(cell[:6]) <= 10_000 or len(cell) > 5:
-        raise SpecError(f"{where}: epoch must be a whole number from 1 to 10,000, got {cell!r}")
-    return int(cell)
-
-
-def _scalar(cell: str) -> Any:
-    try:
-        return plain_scalar(cell)
-    except ValueError:
-        return cell  # the check of the values tells what is wrong with it
-
-
-def _number(cell: str, column: str, where: str) -> float | str:
-    try:
-        return measured(float(cell))
-    except ValueError:
-        raise SpecError(f"{where}: {column} must be a number, got {cell!r}; leave out what is not known") from None
 
 
 def measured(value: float) -> float | str:

@@ -15,7 +15,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
 errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts freezing
-masking tasks.base row_checks question_rows study_file spec published published_folders
+masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled encoder
 cache profiling prefix sharing evaluation attribution optimization divergence
@@ -29,7 +29,7 @@ command_reference name_reference reference
 
 COORDINATOR = """
 errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader metrics
-published published_folders verdicts freezing environment executors results
+published published_tables published_folders verdicts freezing environment executors results
 roster shelf grid sampling search deadline board asking opening adapting confirming night study drift reproducing
 auditor coming predictor prediction_files schedule plan findings machine repair doctor analysis report explaining
 demo_page demo study_reference terminal plan_tables live commands cli command_reference name_reference reference

@@ -17,8 +17,9 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import app
 from harness.errors import HarnessError, SpecError, StorageError
-from harness.published import parse_published, read_text, runs_of_csv
+from harness.published import parse_published, read_text
 from harness.published_folders import runs_of_folder
+from harness.published_tables import runs_of_csv
 from harness.report import plain, stated
 from harness.report.comparison import choose, content
 from harness.report.pieces import assemble
@@ -180,6 +181,18 @@ def test_a_share_of_ones_own_is_compared_by_its_counts(own: StudyFrames) -> None
     (built,) = (assemble(each, own) for each in sections() if each.name == "published")
     told = [line for line in plain.text(built).splitlines() if "the published first" in line]
     assert len(told) == 1 and "Fisher" in told[0] and "60 examples" in told[0]
+
+
+def test_the_best_of_a_search_is_said_to_be_flattered_where_it_stands_for_a_repetition(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=4, states={})
+    with Store.open(path) as store:
+        store.publish(parse_published(SMALL.format(name="theirs").replace("max_length: 32", "max_length: 99"), "x"))
+    study = opened(path, "reviews")
+    (built,) = (assemble(each, study) for each in sections() if each.name == "published")
+    study.close()
+    told = plain.text(built)
+    assert "No trial here has the hyperparameters of a published run" in told
+    assert "(the best here)" in told and "which flatters it" in told
 
 
 def test_a_report_without_published_runs_beside_it_says_nothing_of_them(tmp_path: Path) -> None:

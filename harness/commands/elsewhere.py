@@ -50,8 +50,9 @@ def import_runs(
 
 
 def _read(path: Path, study: str | None, source: str | None, model: str | None) -> PublishedFile:
-    from harness.published import of_values, parse_published, read_text, runs_of_csv
+    from harness.published import of_values, parse_published, read_text
     from harness.published_folders import runs_of_folder
+    from harness.published_tables import runs_of_csv
 
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder; name {KINDS}")

@@ -25,6 +25,9 @@ _RULE = (
 )
 _STATED = "A figure that is stated without an epoch stands at the run's last one. – is what the source does not state."
 
+_BEST = " (the best here)"
+_CHOSEN = "The best here was chosen by the rows that its share is of, which flatters it beside a run that nobody chose."
+
 
 @section(order=12, title="Published runs")
 def build(study: StudyFrames) -> Content:
@@ -108,7 +111,9 @@ def _of_own(study: StudyFrames, published: Sequence[StudyFrames]) -> Content:
     sources = "; ".join(f"{each.name}: {each.spec['source']}" for each in published)
     caption = f"Published runs, and the trial here that has every hyperparameter which a run states. {sources}."
     drawings = [_overlay(study, own, each, repeated, place) for place, (each, repeated) in enumerate(pairs, start=1)]
-    return Content(findings, (), drawings, [Table("published-beside", rows, caption)], [_RULE, _STATED])
+    chosen_by_rows = [_CHOSEN] if any(_BEST in each.a for each in family) else []
+    tables = [Table("published-beside", rows, caption)]
+    return Content(findings, (), drawings, tables, [_RULE, _STATED, *chosen_by_rows])
 
 
 def _beside(study: StudyFrames, published: StudyFrames, repeated: Mapping[int, int]) -> pd.DataFrame:
@@ -136,7 +141,7 @@ def _shares(study: StudyFrames, own: int, published: StudyFrames, repeated: Mapp
     found = []
     for number, run in enumerate(stated.runs(published)):
         mine = repeated.get(number, own)
-        name = f"trial {mine}{'' if number in repeated else ' (the best here)'}"
+        name = f"trial {mine}{'' if number in repeated else _BEST}"
         for metric in stated.SHARES:
             shares = stated.share(study, mine, metric), stated.share(published, number, metric)
             found += stated.compared(name, f"the published {run['name']}", metric, *shares)
