@@ -36,20 +36,28 @@ def beside(study: StudyFrames) -> list[StudyFrames]:
     """The published studies of the database that name this one as theirs, of the same task."""
 
     def find() -> list[StudyFrames]:
-        rows = frames.studies(study.engine).to_dict("records")
-        chosen = [
-            str(row["name"])
-            for row in rows
-            if row["source"] == PUBLISHED and row["task"] == study.row["task"] and study.name in row["spec"]["beside"]
-        ]
+        rows = frames.studies(study.engine)
+        rows = rows[(rows["source"] == PUBLISHED) & (rows["task"] == study.row["task"])]
+        chosen = [str(row["name"]) for row in rows.to_dict("records") if study.name in _names_beside(row["spec"])]
         return [StudyFrames(study.engine, name, study.texts) for name in chosen]
 
     return study.once("published beside", find)
 
 
+def _names_beside(spec: Any) -> list[str]:
+    return list(spec.get("beside") or ()) if isinstance(spec, Mapping) else []
+
+
 def runs(study: StudyFrames) -> list[Mapping[str, Any]]:
-    """The runs of a published study as its file states them, by number of their trial."""
-    return list(study.spec["runs"])
+    """The runs of a published study as its file states them, by number of their trial; numbered where it names none."""
+    named = list(study.spec.get("runs") or ())
+    unnamed = [{"name": f"run {number}", "note": ""} for number in range(len(named), len(study.trials))]
+    return [*named, *unnamed]
+
+
+def source(study: StudyFrames) -> str:
+    """Where the figures of a published study were read."""
+    return str(study.spec.get("source") or "not stated")
 
 
 def scores(study: StudyFrames) -> pd.DataFrame:

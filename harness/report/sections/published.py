@@ -42,7 +42,7 @@ def build(study: StudyFrames) -> Content:
 
 def _of_published(study: StudyFrames) -> Content:
     count = len(study.trials)
-    first = f"{plural(count, 'run')} made elsewhere; nothing was trained here. Source: {study.spec['source']}."
+    first = f"{plural(count, 'run')} made elsewhere; nothing was trained here. Source: {stated.source(study)}."
     family = _pairs(study)
     findings = [first, *(f"{sentence(each)}." for each in _with_the_best(family)), *_without_examples(study)]
     caption = f"What the source states of {plural(count, 'run')}, with the verdict on its losses."
@@ -108,7 +108,7 @@ def _of_own(study: StudyFrames, published: Sequence[StudyFrames]) -> Content:
     rows = pd.concat([_beside(study, each, repeated) for each, repeated in pairs], ignore_index=True)
     family = [each for other, repeated in pairs for each in _shares(study, own, other, repeated)]
     findings = [*_agreement(rows), *(f"{sentence(each)}." for each in families.corrected(family))]
-    sources = "; ".join(f"{each.name}: {each.spec['source']}" for each in published)
+    sources = "; ".join(f"{each.name}: {stated.source(each)}" for each in published)
     caption = f"Published runs, and the trial here that has every hyperparameter which a run states. {sources}."
     drawings = [_overlay(study, own, each, repeated, place) for place, (each, repeated) in enumerate(pairs, start=1)]
     chosen_by_rows = [_CHOSEN] if any(_BEST in each.a for each in family) else []
