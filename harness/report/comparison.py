@@ -18,10 +18,11 @@ from harness.analysis import families, overfitting, parameters, statistics
 from harness.analysis.families import Comparison
 from harness.analysis.sentences import sentence
 from harness.errors import StorageError, UsageError
-from harness.report import best, outputs, plain, stated
+from harness.report import answered, best, flips, outputs, plain, stated
 from harness.report.build import write
 from harness.report.cells import is_missing
 from harness.report.charts import bars, curves
+from harness.report.flips import Flipped
 from harness.report.naming import describe, listed, plural
 from harness.report.pieces import guarded
 from harness.report.section import Content, Drawing, Table
@@ -135,8 +136,13 @@ def content(chosen: Sequence[Chosen]) -> Content:
     if family:
         caption = _DIFFERENCES.format(chosen[0].name) + (_WITHOUT_PAIRS if any(each.shares for each in family) else "")
         tables.append(Table("compare-differences", _table(family), caption))
+    flipped = _flips(chosen)
+    if any(len(each.rows) for each in flipped):
+        rows = pd.concat([each.rows for each in flipped], ignore_index=True)
+        tables.append(Table("compare-flips", rows, _FLIPS.format(flips.AT_MOST, chosen[0].name)))
     findings = [
         *(f"{sentence(each)}." for each in [*_over_seeds(chosen), *family]),
+        *(each.said for each in flipped),
         *_standings(chosen),
         *_verdicts(chosen),
     ]
@@ -151,6 +157,10 @@ _DIFFERENCES = (
 _WITHOUT_PAIRS = (
     " With published runs no pairs are known: there Fisher's exact test and Newcombe's interval compare two shares, "
     "each at the last epoch where none is stated of the best."
+)
+_FLIPS = (
+    "Validation examples that a trial answers otherwise than {1}, at most {0} of each, the surest new answers "
+    "first; source row counts the rows of the data as read, from 0."
 )
 _COMPARED = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "examples"]
 
@@ -284,6 +294,17 @@ def _shares(first: Chosen, other: Chosen) -> list[Comparison]:
             theirs, mine = (stated.share(each.study, each.number, metric) for each in (other, first))
             found += stated.compared(other.name, first.name, metric, theirs, mine)
     return found
+
+
+def _flips(chosen: Sequence[Chosen]) -> list[Flipped]:
+    """What each trial answers otherwise than the first, of those with the same examples."""
+    first = chosen[0]
+    found = []
+    for other in chosen[1:]:
+        if not _not_paired(first, other):
+            given = [answered.of_trial(each.study, each.row, each.name) for each in (first, other)]
+            found.append(flips.between(given[0], given[1], first.name, other.name))
+    return [each for each in found if each is not None]
 
 
 def _not_paired(first: Chosen, other: Chosen) -> str:
