@@ -131,7 +131,7 @@ adaptation = _table(
     _column("key", Words, "name of its folder below results.files/models"),
     _column("config", Json, "how it was trained"),
     _column("texts", Whole, "training texts, each once"),
-    _column("held_out_texts", Whole, "validation texts, those that are training texts too left out"),
+    _column("held_out_texts", Whole, "validation texts that are no training texts; 0: perplexity is of those that are"),
     _column("epochs", Whole, "passes over the training texts"),
     _column("best_epoch", Whole, "epoch whose weights are used: lowest loss of the held-out texts"),
     _column("steps", Whole, "optimiser steps until that epoch's end"),
