@@ -91,7 +91,7 @@ def test_the_notebook_is_executed_and_each_cell_calls_one_section(built: build.B
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    empty = ("adaptation", "attributions", "groups", "loss-scale")  # the study has none of these
+    empty = ("adaptation", "attributions", "groups", "loss-scale", "published")  # the study has none of these
     shown = [each.name for each in section.sections() if each.name not in empty]
     assert [cell.source for cell in code[1:]] == [f'report.show("{name}")' for name in shown]
     assert "from harness.report import interactive" in code[0].source
