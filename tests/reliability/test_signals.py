@@ -46,7 +46,7 @@ def left_clean(night: ForkedNight) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "counts"), [(signal.SIGTERM, 143, (40, 500)), (signal.SIGINT, 130, (20, 300))]
+    ("number", "code", "counts"), [(signal.SIGTERM, 143, (15, 500)), (signal.SIGINT, 130, (8, 300))]
 )
 def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
     parent: Zygote,
@@ -79,10 +79,10 @@ def test_ctrl_c_twice_ends_at_once_and_the_study_goes_on(
     parent: Zygote, straight: Straight, tmp_path: Path, pause: float, times: Times
 ) -> None:
     dice, stopped, studies = random.Random(pause), 0, 0
-    while stopped < times(5, 100):
+    while stopped < times(3, 100):
         night = ForkedNight(tmp_path / str(studies), parent)
         ended = -1
-        while ended != 0 and stopped < times(5, 100):
+        while ended != 0 and stopped < times(3, 100):
             ended, _ = signalled(night, dice.uniform(0.05, straight.seconds), signal.SIGINT, [pause])
             assert ended in (130, -signal.SIGINT, 0), night.output
             left_clean(night)

@@ -71,6 +71,7 @@ def fork_worker(executor: LocalExecutor, slot: int) -> _Process:
     ours, theirs = socket.socketpair()
     executor.logs.mkdir(parents=True, exist_ok=True)
     log = executor.logs / f"worker-{slot}.log"
+    log.touch()  # as `LocalExecutor` does: it is there before the worker is
     pid = forked(functools.partial(be_a_worker, ours, theirs, executor.threads), log)
     theirs.close()
     process = _Process(Forked(pid), Connection(ours.detach()), log)  # type: ignore[arg-type]
