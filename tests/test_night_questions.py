@@ -93,7 +93,7 @@ def test_the_report_has_no_gap_and_says_how_sure_it_is(night):
 def test_trials_are_compared_on_the_same_questions(night):
     code, output = night.harness("compare", "night:0", "night:1")
     assert code == 0, output
-    assert "exact match (points)" in output and "F1 (points)" in output
+    assert "points of exact match" in output and "points of F1" in output and "24 examples" in output
 
 
 def test_the_kept_model_answers_where_transformers_loads_it(night):

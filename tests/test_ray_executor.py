@@ -85,10 +85,10 @@ class Watched(RayExecutor):
         return [said.event.epoch for said in self.said if said.trial == trial and isinstance(said.event, EpochRecord)]
 
     def resumed_at(self, trial: int) -> int:
-        """The epoch in which its last attempt began to train."""
+        """The epoch in which its last attempt began to train; the last one if all had been trained by then."""
         events = [said.event for said in self.said if said.trial == trial]
         last = max(position for position, event in enumerate(events) if isinstance(event, TrialFacts))
-        return next(event.epoch for event in events[last:] if isinstance(event, Progress))
+        return next((event.epoch for event in events[last:] if isinstance(event, Progress | EpochRecord)), EPOCHS)
 
 
 def test_a_trial_goes_on_elsewhere_when_its_node_dies(cluster: Any, tmp_path: Path, monkeypatch: Any) -> None:
