@@ -6,19 +6,20 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.night import Caching, Placing, spend
 from harness.commands.options import (
     DEFAULT_DB,
+    Address,
     CacheBudget,
     Db,
     Exact,
+    ExecutorName,
     NoCache,
     Set,
     Workers,
     bytes_of,
     exists,
-    stop_on_signals,
     study_of,
-    terminal,
 )
 from harness.errors import UsageError
 
@@ -32,33 +33,21 @@ def confirm(
     seeds: Seeds = None,
     sets: Set = None,
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
     no_cache: NoCache = False,
     cache_budget: CacheBudget = None,
     exact: Exact = False,
     db: Db = DEFAULT_DB,
 ) -> None:
     """Run the best configurations and the baseline of a study again with new seeds, whatever its budget says."""
-    from harness.executors.local import LocalExecutor
-    from harness.live import LiveObserver, PlainObserver, headline
-    from harness.results.store import Store
-    from harness.study import confirmable, sharing
-    from harness.study import run as run_study
-
     budget = bytes_of(cache_budget)
     file = study_of(study, [*(sets or []), *_overrides(top, seeds)], db)
     if file.spec.confirm is None:
         file = study_of(study, [*(sets or []), "confirm={}"], db)
     if not exists(db):
         raise UsageError(f"there is nothing to confirm in {db}; harness run {study} comes first")
-    stop = stop_on_signals()
-    console = terminal()
-    observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
-    with Store.open(db, create=False) as store, LocalExecutor(store.files / "logs", workers) as executor, observer:
-        confirmable(store, file)
-        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact, budget=budget)
-        board = run_study(store, file, executor, observer, stop, shared, searching=False)
-    console.print(headline(board), markup=False, highlight=False)
-    console.print(f"report: harness report {board.study}", markup=False, highlight=False)
+    spend(file, db, Placing(executor, address, workers), Caching(not no_cache, budget, exact), searching=False)
 
 
 def _overrides(top: int | None, seeds: int | None) -> list[str]:

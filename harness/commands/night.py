@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
+    from harness.spec import StudyFile
 
 
 def run(
@@ -45,40 +47,65 @@ def run(
 ) -> None:
     """Run a study to its total, or go on where it stopped; does nothing when all is done."""
     budget = bytes_of(cache_budget)
-    file = study_of(study, sets, db)
+    file = study_of(study, sets, db)  # a mistake in the file is told before seconds go into what a night needs
+    spend(file, db, Placing(executor, address, workers), Caching(not no_cache, budget, exact))
 
-    # A mistake in the file is told before seconds go into what a night needs.
+
+@dataclass(frozen=True)
+class Placing:
+    """Where trials run, as the command line asks for it."""
+
+    executor: str
+    address: str | None
+    workers: int | None
+
+
+@dataclass(frozen=True)
+class Caching:
+    """What is worked out once and shared, as the command line asks for it."""
+
+    on: bool
+    budget: int | None
+    exact: bool
+
+
+def spend(file: StudyFile, db: str, placing: Placing, caching: Caching, searching: bool = True) -> None:
+    """Spend a night on a study: its search and its confirmation, or its confirmation alone."""
     from harness.grid import whole
     from harness.live import LiveObserver, PlainObserver, headline
     from harness.results.store import Store
+    from harness.study import confirmable, sharing
     from harness.study import run as run_study
-    from harness.study import sharing
 
-    if workers is not None:
-        workers = min(workers, whole(file.spec) or workers)  # one without a trial would only hold threads back
+    if placing.workers is not None:  # one without a trial would only hold threads back
+        trials = whole(file.spec) if searching else None
+        placing = replace(placing, workers=min(placing.workers, trials or placing.workers))
     stop = stop_on_signals()
     console = terminal()
     observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
-    with Store.open(db) as store, executor_of(executor, address, store.files, workers) as placed, observer:
-        shared = sharing(store.files, file.spec, cache=not no_cache, exact=exact, budget=budget)
-        board = run_study(store, file, placed, observer, stop, shared)
+    with Store.open(db, create=searching) as store:
+        if not searching:
+            confirmable(store, file)
+        shared = sharing(store.files, file.spec, cache=caching.on, exact=caching.exact, budget=caching.budget)
+        with executor_of(placing, store.files) as executor, observer:
+            board = run_study(store, file, executor, observer, stop, shared, searching=searching)
     console.print(headline(board), markup=False, highlight=False)
     console.print(f"report: harness report {board.study}", markup=False, highlight=False)
 
 
-def executor_of(name: str, address: str | None, files: Path, workers: int | None) -> Executor:
+def executor_of(placing: Placing, files: Path) -> Executor:
     """The executor that the command line asks for."""
-    if name == "ray":
+    if placing.executor == "ray":
         from harness.executors.ray import RayExecutor
 
-        return RayExecutor(files, address or "auto", workers)
-    if name != "local":
-        raise UsageError(f"--executor is local or ray, got {name!r}")
-    if address is not None:
+        return RayExecutor(files, placing.address or "auto", placing.workers)
+    if placing.executor != "local":
+        raise UsageError(f"--executor is local or ray, got {placing.executor!r}")
+    if placing.address is not None:
         raise UsageError("--address names a Ray cluster: give --executor ray with it")
     from harness.executors.local import LocalExecutor
 
-    return LocalExecutor(files / "logs", workers)
+    return LocalExecutor(files / "logs", placing.workers)
 
 
 def status(
