@@ -14,7 +14,9 @@ from nbformat import v4
 from payloads import PAYLOADS
 
 from harness.errors import StorageError, UsageError
-from harness.report import build, notebook, page, section
+from harness.report import build, page, section
+from harness.report.notebooks import of_sections
+from harness.report.notebooks.execution import execute
 from harness.report.pieces import assemble
 from harness.report.study_frames import opened
 
@@ -109,7 +111,7 @@ def test_the_notebook_shows_what_the_page_shows(built: build.Built) -> None:
 def test_of_very_many_trials_the_notebook_gets_the_outputs_that_running_it_gives(
     database: Path, built: build.Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notebook, "EXECUTED_UP_TO", 11)
+    monkeypatch.setattr(of_sections, "EXECUTED_UP_TO", 11)
     written = build.build(database, "reviews", tmp_path / "reviews")
     books = [nbformat.read(each.paths[1], as_version=4) for each in (built, written)]
     executed, filled = ([cell for cell in book.cells if cell.cell_type == "code"] for book in books)
@@ -174,7 +176,7 @@ def book_of(*sources: str) -> nbformat.NotebookNode:
 
 def test_a_dead_kernel_leaves_the_notebook_as_far_as_it_came(tmp_path: Path) -> None:
     book = book_of("print('before')", "import os; os._exit(1)", "print('after')")
-    failures = notebook.execute(book, "results.db", tmp_path)
+    failures = execute(book, "results.db", tmp_path)
     assert failures == ["the notebook's kernel died"]
     assert book.cells[0].outputs[0].text == "before\n"
     assert "**Stopped here:** the notebook's kernel died" in book.cells[1].source
@@ -183,28 +185,24 @@ def test_a_dead_kernel_leaves_the_notebook_as_far_as_it_came(tmp_path: Path) -> 
 
 def test_a_cell_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
     book = book_of("print('before')", "import time; time.sleep(600)")
-    assert notebook.execute(book, "results.db", tmp_path, cell_seconds=2) == [
-        "a cell of the notebook ran longer than 2 s"
-    ]
+    assert execute(book, "results.db", tmp_path, cell_seconds=2) == ["a cell of the notebook ran longer than 2 s"]
 
 
 def test_a_failing_cell_is_named_and_the_next_ones_run(tmp_path: Path) -> None:
     book = book_of("print('before')", "1 / 0", "print('after')")
-    assert notebook.execute(book, "results.db", tmp_path) == [
-        "notebook cell '1 / 0': ZeroDivisionError: division by zero"
-    ]
+    assert execute(book, "results.db", tmp_path) == ["notebook cell '1 / 0': ZeroDivisionError: division by zero"]
     assert book.cells[2].outputs[0].text == "after\n"
 
 
 def test_a_server_is_named_by_the_environment_and_no_password_is_written(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:secret@host/db"
-    book = notebook.make("s", url, tmp_path, ())
+    book = of_sections.make("s", url, tmp_path, ())
     assert "secret" not in json.dumps(book) and "HARNESS_DB" in book.cells[1].source
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_study_name_in_a_cell_is_a_plain_literal(payload: str, tmp_path: Path) -> None:
-    source = notebook.make(payload, "results.db", tmp_path, ()).cells[1].source
+    source = of_sections.make(payload, "results.db", tmp_path, ()).cells[1].source
     compile(source, "cell", "exec")
     call = source.splitlines()[-1]
     assert call.startswith("report = interactive.open_report(") and call.endswith(")")

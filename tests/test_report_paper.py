@@ -18,9 +18,10 @@ from harness.analysis.statistics import t_interval
 from harness.cli import app
 from harness.configuration import TrialConfig
 from harness.jobs import Adapted
-from harness.report import confirmed, figures, notebook
+from harness.report import confirmed, figures
 from harness.report.build import Built
 from harness.report.cells import points
+from harness.report.notebooks import of_sections
 from harness.report.paper import methods, references, space
 from harness.report.paper.build import build
 from harness.report.paper.references import FIXED, Reference
@@ -259,7 +260,7 @@ def test_no_name_unbalances_the_bibliography(payload: str) -> None:
 
 
 def test_the_command_writes_the_pack_beside_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "EXECUTED_UP_TO", -1)  # as in a large study, no kernel runs the notebook
+    monkeypatch.setattr(of_sections, "EXECUTED_UP_TO", -1)  # as in a large study, no kernel runs the notebook
     database = report_study.make(tmp_path / "results.db", trials=0)
     options = ["--db", str(database), "--out", str(tmp_path), "--paper"]
     done = CliRunner().invoke(app, ["report", "reviews", *options])

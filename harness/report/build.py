@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import StorageError
-from harness.report import notebook, page, section, tables
+from harness.report import page, section, tables
+from harness.report.notebooks import of_sections
+from harness.report.notebooks.books import save
+from harness.report.notebooks.execution import execute
 from harness.report.pieces import Piece, assemble
 from harness.report.study_frames import opened
 
@@ -51,12 +54,12 @@ def build(engine_target: str | Path, study: str, folder: str | Path, texts: bool
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = write(folder, study, frames.question, pieces)
-        book = notebook.make(study, engine_target, folder, [each for each, _ in kept], texts)
-        if len(frames.summary) > notebook.EXECUTED_UP_TO:
-            failures = notebook.fill(book, pieces, len(frames.summary))
+        book = of_sections.make(study, engine_target, folder, [each for each, _ in kept], texts)
+        if len(frames.summary) > of_sections.EXECUTED_UP_TO:
+            failures = of_sections.fill(book, pieces, len(frames.summary))
         else:
-            failures = notebook.execute(book, engine_target, folder)
-        paths.insert(1, notebook.save(book, folder / "report.ipynb"))
+            failures = execute(book, engine_target, folder)
+        paths.insert(1, save(book, folder / "report.ipynb"))
     except OSError as error:
         raise StorageError(f"the report cannot be written below {folder}: {error}") from error
     named = [f"section {each.name}: {each.failure}" for each in pieces if each.failure]
