@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from harness.commands import before, care, confirm, elsewhere, explain, morning, night, reproduce, using
+from harness.commands import before, care, confirm, exchange, explain, morning, night, notebook, reproduce, using
 from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
@@ -33,7 +33,8 @@ for _command in (
     night.status,
     morning.report,
     morning.compare,
-    morning.export,
+    notebook.notebook,
+    exchange.export,
     using.predict,
     using.demo,
     using.score,
@@ -42,7 +43,7 @@ for _command in (
     care.repair,
 ):
     app.command()(_command)
-app.command("import")(elsewhere.import_runs)
+app.command("import")(exchange.import_runs)
 
 
 def _interrupted(*_: object) -> None:

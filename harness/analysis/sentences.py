@@ -43,7 +43,7 @@ def equivalence_sentence(comparison: Comparison, found: Equivalence, margin: flo
         found: see `paired.equivalence`.
         margin: the largest difference that does not matter, in the metric's own unit.
     """
-    factor, decimals, words = _unit(comparison.metric)
+    factor, decimals, words = unit(comparison.metric)
     within = f"{factor * margin:.{_decimals(factor * margin, decimals)}f} {words}"
     seeds = _count(found.n, "seed")
     if found.p_value <= 0.05:
@@ -62,7 +62,7 @@ def _winner_and_loser(comparison: Comparison) -> tuple[str, str]:
 
 def _size(comparison: Comparison, absolute: bool = False) -> str:
     """The difference with its interval and unit; the winner's lead where `absolute`."""
-    factor, decimals, words = _unit(comparison.metric)
+    factor, decimals, words = unit(comparison.metric)
     estimate, low, high = (factor * value for value in comparison.difference[:3])
     if absolute and estimate < 0:
         estimate, low, high = -estimate, -high, -low
@@ -111,8 +111,8 @@ def _needed(comparison: Comparison) -> str:
     return f"{about}{needed:,} {comparison.planned_in} would be needed"
 
 
-def _unit(metric: str) -> tuple[float, int, str]:
-    """What to multiply a metric by, its usual decimals, and the words after a number."""
+def unit(metric: str) -> tuple[float, int, str]:
+    """What to multiply differences of a metric by, their usual decimals, and the words after a number."""
     entry, words = metrics.lookup(metric), _metric(metric)
     if entry.unit == "fraction":
         return 100.0, 1, f"points of {words}"
