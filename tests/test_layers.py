@@ -21,18 +21,19 @@ architectures devices streams batches pretrained stages spans tasks used_rows da
 cache profiling prefix sharing evaluation attribution optimization divergence
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
-executors results roster shelf grid sampling search deadline board asking opening adapting confirming night study
-drift reproducing auditor coming predictor prediction_files schedule plan findings machine repair doctor
-analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
+executors results roster shelf grid sampling fold_pruning search deadline board asking opening adapting confirming night
+study drift reproducing auditor coming predictor prediction_files schedule plan findings machine repair doctor
+exchange analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
-errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader metrics
-published published_tables published_folders verdicts freezing environment executors results
-roster shelf grid sampling search deadline board asking opening adapting confirming night study drift reproducing
-auditor coming predictor prediction_files schedule plan findings machine repair doctor analysis report explaining
-demo_page demo study_reference terminal plan_tables live commands cli command_reference name_reference reference
+errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
+metrics published published_tables published_folders verdicts freezing environment executors results roster shelf
+grid sampling fold_pruning search deadline board asking opening adapting confirming night study drift reproducing
+auditor coming predictor prediction_files schedule plan findings machine repair doctor exchange analysis report
+explaining demo_page demo study_reference terminal plan_tables live commands cli command_reference name_reference
+reference
 """.split()
 
 

@@ -1,9 +1,8 @@
-"""The morning after: reports, comparisons, files to take along."""
+"""The morning after: reports and comparisons."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -66,30 +65,3 @@ def compare(
     typer.echo(compared.text)
     typer.echo(str(folder / "report.html"))
     fail_if_any(compared.failures)
-
-
-def export(
-    study: StudyArgument,
-    file_format: Annotated[
-        Literal["csv", "parquet", "json"], typer.Option("--format", help="kind of the files")
-    ] = "csv",
-    model: Annotated[Path | None, typer.Option("--model", help="copy the best model here instead")] = None,
-    db: Db = DEFAULT_DB,
-    out: Annotated[Path, typer.Option("--out", help="folder for the files")] = Path("exports"),
-) -> None:
-    """Write a study's frames as files, or copy its best model."""
-    from harness.results.engine import open_engine
-    from harness.results.exports import export as export_frames
-    from harness.results.exports import export_model
-    from harness.results.store import Store
-
-    name = name_of(study)
-    if model is not None:
-        with Store.open(db, create=False) as store:
-            trial, of_best = export_model(store, name, model)
-        words = "" if of_best else "; the best configuration kept no weights, a larger `keep` would have"
-        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}{words}")
-        return
-    folder = folder_in(out, name)
-    for path in export_frames(open_engine(db, read_only=True), name, file_format, folder):
-        typer.echo(str(path))

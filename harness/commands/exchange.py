@@ -1,19 +1,78 @@
-"""Runs made elsewhere: their figures come into the database as a study that is marked."""
+"""To and from other tools: a study's record and models as files and runs of theirs, and runs made elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.commands.options import DEFAULT_DB, Db
+from harness.commands.options import DEFAULT_DB, Db, StudyArgument, folder_in, name_of
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.published import PublishedFile
 
 KINDS = "a .yaml or .csv table, or the output folder of Trainer or MLflow (mlruns)"
+
+
+Format = Literal["csv", "parquet", "json", "mlflow", "tensorboard", "wandb"]
+
+
+def export(
+    study: StudyArgument,
+    file_format: Annotated[
+        Format, typer.Option("--format", help="kind of the files; the last three are runs of those tools")
+    ] = "csv",
+    model: Annotated[Path | None, typer.Option("--model", help="copy the best model here instead")] = None,
+    db: Db = DEFAULT_DB,
+    out: Annotated[Path, typer.Option("--out", help="folder for the files")] = Path("exports"),
+) -> None:
+    """Write a study's frames as files, its trials as runs of another tool, or copy its best model."""
+    from harness.results.engine import open_engine
+    from harness.results.exports import export as export_frames
+    from harness.results.exports import export_model
+    from harness.results.store import Store
+
+    name = name_of(study)
+    if model is not None:
+        with Store.open(db, create=False) as store:
+            trial, of_best = export_model(store, name, model)
+        words = "" if of_best else "; the best configuration kept no weights, a larger `keep` would have"
+        typer.echo(f"{model}: the model of trial {trial.number}, as of epoch {trial.best_epoch}{words}")
+        return
+    if file_format == "mlflow" or file_format == "tensorboard" or file_format == "wandb":
+        _export_runs(name, file_format, db, out)
+        return
+    folder = folder_in(out, name)
+    for path in export_frames(open_engine(db, read_only=True), name, file_format, folder):
+        typer.echo(str(path))
+
+
+def _export_runs(name: str, tool: str, db: str, out: Path) -> None:
+    """The finished trials as runs of MLflow, TensorBoard or W&B; what is left out is said."""
+    from harness.exchange import mlflow, tensorboard, wandb
+    from harness.exchange.runs import runs_of
+    from harness.results.engine import open_engine
+
+    runs = runs_of(open_engine(db, read_only=True), name)
+    if tool == "mlflow":
+        written, then = mlflow.write(runs.finished, out), f"mlflow ui --backend-store-uri sqlite:///{out / mlflow.FILE}"
+    elif tool == "tensorboard":
+        written = tensorboard.write(runs.finished, folder_in(out / "tensorboard", name))
+        then = f"tensorboard --logdir {out / 'tensorboard'}"
+    else:
+        written, then = wandb.write(runs.finished, out / "wandb"), f"wandb sync {out / 'wandb'}/offline-run-*"
+    for path in written:
+        typer.echo(str(path))
+    typer.echo(f"{len(runs.finished)} run{'' if len(runs.finished) == 1 else 's'}; {then}")
+    if runs.unfinished:
+        left = (
+            "1 trial has not ended and is"
+            if runs.unfinished == 1
+            else f"{runs.unfinished} trials have not ended and are"
+        )
+        typer.echo(f"{left} left out; export again later")
 
 
 def import_runs(
