@@ -16,7 +16,7 @@ from harness.results.rows import TrialRow
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.search import Search
-from harness.spec import StudyFile, StudySpec
+from harness.spec import PrunerSpec, StudyFile, StudySpec
 from harness.study import refuse_another
 
 DRAWN = 200  # of a sampler's trials are looked at one by one
@@ -95,8 +95,8 @@ def begun(target: Target, file: StudyFile) -> Begun:
 
 def ahead(spec: StudySpec, record: Begun) -> Ahead:
     """The trials that wait or were interrupted, and those that the search will propose."""
-    # to ask gp is dear; what its points are is not known before the night in any case
-    asked = spec.model_copy(update={"sampler": "random"}) if spec.sampler == "gp" else spec
+    # nothing is pruned of what came out alike; to ask gp is dear, and its points are not known before the night anyway
+    asked = spec.model_copy(update={"pruner": PrunerSpec()} | ({"sampler": "random"} if spec.sampler == "gp" else {}))
     search = Search(asked, [Tried.of(row) for row in record.trials])
     known = {(row.config.fingerprint, row.replicate, row.fold): row for row in record.trials}
     drawn = [Coming(row.config, row.seed, row.replicate, row.fold) for row in known.values() if not row.finished]

@@ -30,6 +30,7 @@ PRUNERS: Mapping[str, str] = {
     "median": "Stops a trial whose best value so far is worse than the median of earlier trials at that epoch.",
     "hyperband": "Gives many trials few epochs and the better ones more, in brackets of several sizes.",
     "patient": "Stops a trial that has not improved for `patience` epochs.",
+    "wilcoxon": "Gives a configuration no further folds once its scores, fold by fold, are worse than the best one's.",
 }
 """Pruner -> its line."""
 

@@ -156,12 +156,14 @@ class Night:
         return self.searching
 
     def _proposed(self) -> TrialRow | None:
-        proposal = self.search.next()
-        if proposal is None:
-            return None
-        trial = self._add(proposal)
-        self.search.add(Tried.of(trial))
-        return trial
+        while (proposal := self.search.next()) is not None:
+            trial = self._add(proposal)
+            self.search.add(Tried.of(trial))
+            if not trial.spared:
+                return trial
+            mirror.sync(self.store, self.row.id, [trial])
+            self.observer.note(f"trial {trial.number}{_fold(trial)}: {trial.message}")
+        return None
 
     def _add(self, proposal: Proposal) -> TrialRow:
         trial = self.store.add_trial(
@@ -171,6 +173,7 @@ class Night:
             replicate=proposal.replicate,
             fold=proposal.fold,
             origin=proposal.origin,
+            spared=proposal.spared,
         )
         self.trials.put(trial)
         return trial
@@ -240,7 +243,7 @@ class Night:
     def _words(self, trial: TrialRow) -> str:
         values = trial.config.as_dict()
         names = self.spec.search or ("epochs", "batch_size", "learning_rate", "max_length", "freeze")
-        return ", ".join(f"{name} {_short(values[name])}" for name in names) + f", seed {trial.seed}"
+        return ", ".join(f"{name} {_short(values[name])}" for name in names) + f", seed {trial.seed}{_fold(trial)}"
 
     # --- listening --------------------------------------------------------------------------------
 
@@ -432,6 +435,10 @@ def times_its_trials(spec: StudySpec) -> bool:
     costs = metrics.costs()
     units = [costs[objective.metric].unit for objective in spec.objectives if objective.metric in costs]
     return any(unit == "seconds" or unit.endswith("/s") for unit in units)
+
+
+def _fold(trial: TrialRow) -> str:
+    return "" if trial.fold is None else f", fold {trial.fold}"
 
 
 def _short(value: object) -> str:

@@ -21,6 +21,7 @@ from harness.coming import COSTLY, Ahead, Begun, Coming, ahead
 from harness.configuration import TrialConfig
 from harness.deadline import Deadline, Stop
 from harness.executors.base import Executor
+from harness.grid import runs
 from harness.jobs import AdaptJob, ModelCost, Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialCost, TrialJob
 from harness.night import selection, times_its_trials
 from harness.schedule import CHECKPOINT_PARTS, CHECKPOINT_SECONDS, Bill, Placed, place
@@ -311,6 +312,9 @@ def in_time(placed: Sequence[Placed], left: float, total: int | None, slots: int
 
 def _at_most(spec: StudySpec, drawn: Sequence[Coming]) -> str:
     stops = [] if spec.pruner.name == "none" else [f"the {spec.pruner.name} pruner"]
+    if spec.pruner.name == "wilcoxon":
+        folds = len(runs(spec))
+        stops = [f"the wilcoxon pruner (at most {folds - spec.pruner.fewest_pairs} of {folds} folds a configuration)"]
     stops += ["early stopping"] if any(trial.config.early_stopping for trial in drawn) else []
     return " and ".join(stops)
 

@@ -140,6 +140,7 @@ def find(store: Store, name: str, number: int) -> Subject:
     ended = trial.state in ("complete", "pruned") or (trial.state, trial.reason) == ("failed", "diverged")
     if study.source != "own" or not ended or ran.done is None:
         how = f"failed ({trial.reason})" if trial.state == "failed" else trial.state
+        how = "pruned before it was started" if trial.spared else how
         how = how if study.source == "own" else "of a run made elsewhere"
         raise UsageError(
             f"trial {number} of study {name!r} is {how}: there is nothing to compare a second run with. A trial can be "

@@ -41,6 +41,7 @@ class Tried:
     Attributes:
         values: one number an objective; empty until it is complete.
         epochs: objective value of each finished epoch, for the pruner.
+        spared: why it ended without being started, in words; empty for any other.
     """
 
     number: int
@@ -51,13 +52,15 @@ class Tried:
     state: State
     values: Sequence[float] = ()
     epochs: Mapping[int, float] = field(default_factory=dict)
+    spared: str = ""
 
     @classmethod
     def of(cls, trial: TrialRow, epochs: Mapping[int, float] | None = None) -> Tried:
         """A row of the record; an objective that has no finite value is NaN."""
         values = [math.nan if value is None else value for value in trial.objective_values]
         state = cast(State, trial.state)
-        return cls(trial.number, trial.config, trial.seed, trial.replicate, trial.fold, state, values, epochs or {})
+        run = (trial.config, trial.seed, trial.replicate, trial.fold)
+        return cls(trial.number, *run, state, values, epochs or {}, trial.message if trial.spared else "")
 
 
 def mix(seed: int, number: int) -> int:

@@ -7,10 +7,11 @@ be taken up by a new process at any point. Optuna itself is sampling.py's work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from harness.configuration import TrialConfig
+from harness.fold_pruning import FoldPruner
 from harness.grid import enumerated, folds, points, runs, total
 from harness.records import State
 from harness.results.store import Origin
@@ -20,13 +21,19 @@ from harness.spec import StudySpec
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to add to the plan; `origin` says where it came from."""
+    """A trial to add to the plan.
+
+    Attributes:
+        origin: where it came from.
+        spared: why it is not to be trained, in words; empty for one that is.
+    """
 
     config: TrialConfig
     seed: int
     replicate: int
     fold: int | None
     origin: Origin
+    spared: str = ""
 
 
 class Search:
@@ -40,6 +47,7 @@ class Search:
     def __init__(self, spec: StudySpec, tried: Sequence[Tried], beside: Sequence[Tried] = ()) -> None:
         self.spec = spec
         self.sampling = Sampling(spec)
+        self.folds = FoldPruner(spec)
         self.samples = bool(spec.search) and not enumerated(spec)
         self.total = total(spec)
         self._known: dict[str, set[tuple[int, int | None]]] = {}
@@ -59,7 +67,8 @@ class Search:
         first = identity not in self._known
         self._known.setdefault(identity, set()).add((trial.replicate, trial.fold))
         self._proposed += 1
-        within = self.sampling.add(trial)
+        self.folds.add(trial)
+        within = not trial.spared and self.sampling.add(trial)  # nothing was measured that a sampler could learn from
         if first and within and self.samples and len(self._runs) > 1:
             self._owed.append((trial.config, "sampled"))
 
@@ -69,13 +78,13 @@ class Search:
 
     def more(self) -> bool:
         """Whether the plan has another trial to offer; asks no sampler."""
-        return self._within_budget() and (self.samples or self._owed_next() is not None)
+        return self._within_budget() and (self.samples or next(self._unfinished(), None) is not None)
 
     def next(self) -> Proposal | None:
         """The next trial to add, or None when the plan has nothing more to offer."""
         if not self._within_budget():
             return None
-        return self._owed_next() or (self._sampled() if self.samples else None)
+        return self._owed_next() or (self._sampled() if self._affordable() else None) or self._held_back()
 
     def independent(self) -> bool:
         """Whether the next proposal is what it is whatever the running trials come to."""
@@ -90,20 +99,45 @@ class Search:
         return self.sampling.report(number, epoch, value)
 
     def finish(self, number: int, state: State, values: Sequence[float]) -> None:
-        """Tell the sampler how a trial ended."""
+        """Tell the sampler how a trial ended, and the pruner between folds."""
         self.sampling.finish(number, state, values)
+        self.folds.finish(number, state, values)
 
     def _within_budget(self) -> bool:
         return self.spec.budget.trials is None or self._proposed < self.spec.budget.trials
 
-    def _owed_next(self) -> Proposal | None:
-        while self._owed:
-            config, origin = self._owed[0]
-            missing = self._missing(config)
-            if missing is not None:
-                return self._proposal(config, *missing, origin)
+    def _unfinished(self) -> Iterator[tuple[TrialConfig, Origin]]:
+        """Configurations that are owed replicates or folds, in order."""
+        while self._owed and self._missing(self._owed[0][0]) is None:
             self._owed.popleft()
+        return (owed for owed in self._owed if self._missing(owed[0]) is not None)
+
+    def _owed_next(self) -> Proposal | None:
+        """Of the first configuration whose next fold is not made needless by one that runs."""
+        for config, origin in self._unfinished():
+            if not self.folds.undecided(config.fingerprint):
+                return self._owed_of(config, origin)
         return None
+
+    def _held_back(self) -> Proposal | None:
+        """A fold that may prove needless is better than a worker without work."""
+        first = next(self._unfinished(), None)
+        return None if first is None else self._owed_of(*first)
+
+    def _owed_of(self, config: TrialConfig, origin: Origin) -> Proposal:
+        missing = self._missing(config)
+        assert missing is not None
+        return replace(self._proposal(config, *missing, origin), spared=self.folds.verdict(config.fingerprint))
+
+    def _affordable(self) -> bool:
+        """Whether a new point may be sampled: what is held back must still fit the budget, and the point's own runs."""
+        if not self.samples or self.spec.budget.trials is None:
+            return self.samples
+        held_back = [config for config, _ in self._unfinished()]
+        if not held_back:
+            return True
+        owed = sum(run not in self._known[config.fingerprint] for config in held_back for run in self._runs)
+        return self._proposed + owed + len(self._runs) <= self.spec.budget.trials
 
     def _missing(self, config: TrialConfig) -> tuple[int, int | None] | None:
         """First replicate and fold that a configuration still owes."""
@@ -114,9 +148,18 @@ class Search:
         config = self.spec.complete(self.sampling.ask(mix(self.spec.seeds[0], self._proposed)))
         missing = self._missing(config)
         if missing is None:
-            # a repeat of the sampler says more as a new seed than as the same trial again
-            missing = 1 + max(replicate for replicate, _ in self._known[config.fingerprint]), folds(self.spec)[0]
+            missing = self._repeat(config.fingerprint)
         return self._proposal(config, *missing, "sampled")
+
+    def _repeat(self, identity: str) -> tuple[int, int | None]:
+        """A repeat of the sampler says more as a new seed than as the same trial again.
+
+        One that was pruned between folds gets a fold that it lacks: more of the others would make it look whole.
+        """
+        done, owed = self._known[identity], set(self._runs)
+        had = {fold for replicate, fold in done if (replicate, fold) not in owed}
+        lacking = [fold for _, fold in self.folds.spared(identity) if fold not in had]
+        return 1 + max(replicate for replicate, _ in done), (lacking or folds(self.spec))[0]
 
     def _proposal(self, config: TrialConfig, replicate: int, fold: int | None, origin: Origin) -> Proposal:
         return Proposal(config, self.seed_of(replicate), replicate, fold, origin)

@@ -74,6 +74,10 @@ def status(overview: Overview, rest: Mapping[str, Any]) -> RenderableType:
         "to finish": duration(rest["remaining_seconds"]),
         "spent": duration(overview.seconds),
     }
+    if overview.spared:
+        saved = overview.mean_trial_seconds
+        time = "" if saved is None else f", about {duration(overview.spared * saved)} at the mean of complete trials"
+        pairs["spared"] = f"{overview.spared} of the pruned were not trained: folds of worse configurations{time}"
     if overview.failures:
         pairs["failed"] = ", ".join(f"{count} {reason}" for reason, count in overview.failures.items())
     if overview.incidents:

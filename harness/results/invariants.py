@@ -135,8 +135,10 @@ def complete_means_complete(subject: Subject) -> Iterator[Violation]:
             yield _of(subject, "I4", each.number, f"it has {done} epochs, {asked} were asked for")
         if each.state == "complete" and done < asked and not stopped[each.id]:
             yield _of(subject, "I4", each.number, f"complete after {done} of {asked} epochs without a reason")
-        if each.state == "pruned" and not done:
+        if each.state == "pruned" and not done and not (each.spared and each.message):
             yield _of(subject, "I4", each.number, "pruned without an epoch")
+        if each.spared and done:
+            yield _of(subject, "I4", each.number, "pruned before it was started, and yet it has epochs")
         if each.finished:
             yield from _concluded(subject, each)
         elif each.objective is not None or each.ended_at is not None:

@@ -12,6 +12,7 @@ from harness.configuration import Objective
 from harness.ranking import Plan, Run, plan_of, standing
 from harness.results.choices import choices
 from harness.results.holders import living_holders
+from harness.results.rows import StudyRow
 from harness.results.tables import configuration, epoch_record, incident, session, study, trial
 
 
@@ -22,12 +23,14 @@ class Overview:
     Attributes:
         states: state -> number of trials.
         failures: reason -> number of failed trials.
+        spared: trials that were pruned before they were started, between the folds of their configurations.
         running: for each running trial its number, finished epochs, epochs asked, and when it started (UTC).
         best: the best configuration by the rule of `ranking`: its number, its mean objective, of how many trials and
             in words, and of its best trial number, epoch and verdict; None without a complete trial.
         holder: process and machine that runs the study now; None when no one does.
         origin: where the figures of a published study were read; None of a study of one's own.
         confirming: trials that the newest choice of `confirm:` asked for; None before there is one.
+        of_script: whether a plain script trained the trials.
         seconds: wall clock of all invocations.
         mean_trial_seconds: of complete trials; None without one.
     """
@@ -38,6 +41,7 @@ class Overview:
     objective: Mapping[str, Any]
     states: Mapping[str, int]
     failures: Mapping[str, int]
+    spared: int
     running: tuple[Mapping[str, Any], ...]
     best: Mapping[str, Any] | None
     holder: str | None
@@ -46,6 +50,7 @@ class Overview:
     incidents: Mapping[str, int]
     confirming: int | None
     origin: str | None
+    of_script: bool
     text: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
             state: sum(end.number for end in ends if end.state == state) for state in sorted({e.state for e in ends})
         },
         failures={end.reason: end.number for end in ends if end.reason is not None},
+        spared=_spared(connection, row["id"]),
         running=_running(connection, row["id"]),
         best=_best(connection, row["id"], objective, plan_of(row["spec"] or {})),
         holder=next(iter(living_holders(connection, row["id"])), None),
@@ -84,6 +90,7 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
         incidents=_incidents(connection, row["id"]),
         confirming=next((choice.trials for choice in reversed(choices(connection, row["id"]))), None),
         origin=str((row["spec"] or {}).get("source", "")) if row["source"] == "published" else None,
+        of_script=StudyRow.read(row).of_script,
         text=row["text"],
     )
 
@@ -94,6 +101,11 @@ def _ends(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
     counted = (sa.func.count().label("number"), sa.func.avg(trial.c.total_seconds).label("mean"))
     query = sa.select(*columns, *counted).where(trial.c.study_id == study_id).group_by(*columns).order_by(*columns)
     return connection.execute(query).all()
+
+
+def _spared(connection: sa.Connection, study_id: int) -> int:
+    never = (trial.c.study_id == study_id, trial.c.state == "pruned", trial.c.attempt == 0)
+    return int(connection.scalar(sa.select(sa.func.count()).where(*never)) or 0)
 
 
 def _incidents(connection: sa.Connection, study_id: int) -> dict[str, int]:

@@ -84,6 +84,11 @@ class TrialRow:
         """Complete, pruned or failed: nothing more will happen."""
         return self.state in FINISHED
 
+    @property
+    def spared(self) -> bool:
+        """Pruned before it was ever started; its message says why."""
+        return self.state == "pruned" and not self.attempt
+
     @classmethod
     def read(cls, row: sa.RowMapping) -> TrialRow:
         """From a row of `select_trials`."""

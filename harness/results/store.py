@@ -243,15 +243,24 @@ class Store:
 
     @outlives_restarts
     def add_trial(
-        self, study_id: int, config: TrialConfig, seed: int, replicate: int, fold: int | None, origin: Origin
+        self,
+        study_id: int,
+        config: TrialConfig,
+        seed: int,
+        replicate: int,
+        fold: int | None,
+        origin: Origin,
+        spared: str = "",
     ) -> TrialRow:
-        """Add a waiting trial, and its configuration when that is new.
+        """Add a waiting trial, and its configuration when that is new; with `spared`, words, one that ends pruned.
 
         Raises:
             StorageError: when the study has a trial of that configuration, seed and fold.
         """
         with self.transaction() as connection:
             added = trial_writes.insert_trial(connection, study_id, config, seed, replicate, fold, origin)
+            if spared:
+                trial_writes.spare(connection, added, spared)
             return trial_writes.trial_row(connection, added)
 
     @outlives_restarts

@@ -172,6 +172,12 @@ def end(
     )
 
 
+def spare(connection: sa.Connection, trial_id: int, words: str) -> None:
+    """From waiting to pruned, without ever being started."""
+    values: list[None] = [None for _ in _objectives_of(connection, trial_id)]
+    move(connection, trial_id, ("waiting",), state="pruned", message=words, ended_at=utc_now(), objective_values=values)
+
+
 def forget_model(connection: sa.Connection, trial_id: int) -> None:
     """The weights of a finished trial are no longer on disk."""
     move(connection, trial_id, FINISHED, model_folder=None)

@@ -181,6 +181,26 @@ def _objectives(spec: StudySpec) -> Iterator[Fault]:
     elif names[0] in costs():
         words = f"must be none, since {names[0]} is no metric of an epoch, got {shown(spec.pruner.name)}; take it out"
         yield ("pruner",), words
+    yield from _between_folds(spec)
+
+
+def _between_folds(spec: StudySpec) -> Iterator[Fault]:
+    """What keeps the wilcoxon pruner from ever pruning: there must be a fold left when p can be small enough."""
+    if spec.pruner.name != "wilcoxon":
+        return
+    if spec.data.folds is None:
+        words = "must not be wilcoxon without data.folds, got 'wilcoxon': it prunes between folds; set data.folds: 10"
+        yield ("pruner",), f"{words}, or take median, which prunes between epochs"
+        return
+    seeds = max(spec.replicates, len(spec.seeds))
+    trials, fewest = spec.data.folds * seeds, spec.pruner.fewest_pairs
+    if trials <= fewest:
+        each = f"{spec.data.folds} folds" + (f" of {seeds} seeds" if seeds > 1 else "")
+        words = (
+            f"prunes nothing before {fewest} folds (p_threshold {spec.pruner.p_threshold:g}, startup_folds "
+            f"{spec.pruner.startup_folds}), got {each} a configuration; set data.folds to {fewest + 1} or more"
+        )
+        yield ("pruner",), words
 
 
 def _endless(spec: StudySpec) -> Iterator[Fault]:

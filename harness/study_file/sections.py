@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -34,6 +35,7 @@ PRUNER_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "median": ("startup_trials", "warmup_epochs"),
     "hyperband": ("min_resource", "reduction_factor"),
     "patient": ("patience", "min_delta"),
+    "wilcoxon": ("p_threshold", "startup_folds"),
 }
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -216,15 +218,29 @@ class BudgetSpec(Section):
 
 
 class PrunerSpec(Section):
-    """What stops a trial that will not become one of the best."""
+    """What stops a trial that will not become one of the best, or a configuration between its folds."""
 
-    name: Literal["none", "median", "hyperband", "patient"] = Field(default="none", description="the pruner")
+    name: Literal["none", "median", "hyperband", "patient", "wilcoxon"] = Field(
+        default="none", description="the pruner"
+    )
     startup_trials: Annotated[int, Field(ge=0)] = Field(default=5, description="median: trials that are never pruned")
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(default=1, description="median: epochs that are never pruned")
     min_resource: Annotated[int, Field(ge=1)] = Field(default=1, description="hyperband: epochs of the shortest trial")
     reduction_factor: Annotated[int, Field(ge=2)] = Field(default=3, description="hyperband: one in so many goes on")
     patience: Annotated[int, Field(ge=0)] = Field(default=2, description="patient: epochs without improvement")
     min_delta: Annotated[float, Field(ge=0)] = Field(default=0.0, description="patient: what counts as improvement")
+    p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="wilcoxon: p below which a configuration gets no further folds"
+    )
+    startup_folds: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="wilcoxon: folds that every configuration gets"
+    )
+
+    @property
+    def fewest_pairs(self) -> int:
+        """Of folds, on which wilcoxon can prune: n pairs that all say worse have p = 1/2 to the n-th."""
+        enough = math.floor(-math.log2(self.p_threshold) + 1e-12) + 1
+        return max(2, self.startup_folds, enough)
 
     @pydantic.model_validator(mode="after")
     def _own_options(self) -> PrunerSpec:

@@ -43,7 +43,7 @@ search:                             # a list of values, or a range of numbers
 objective: {{metric: f1, at: best}}   # or objectives: [f1, train_samples_per_second]
 budget: {{trials: 20, time: 8h}}      # whatever is reached first; also until: "07:30"
 sampler: tpe                        # random, grid, gp, qmc
-pruner: median                      # none, hyperband, patient
+pruner: median                      # none, hyperband, patient; wilcoxon between folds
 keep: 3                             # trials whose best weights stay on disk
 """
 

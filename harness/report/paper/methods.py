@@ -37,6 +37,11 @@ _PRUNERS = {
     "median": ("Trials worse than the median of earlier ones at the same epoch were stopped (Optuna).", ("akiba2019",)),
     "hyperband": ("Trials were stopped early by Hyperband (Optuna).", ("akiba2019", "li2018")),
     "patient": ("Trials that had not improved for some epochs were stopped (Optuna).", ("akiba2019",)),
+    "wilcoxon": (
+        "A configuration got no further folds once a Wilcoxon signed-rank test on scores paired by fold found it worse "
+        "than the best one (the rule of Optuna's pruner).",
+        ("akiba2019",),
+    ),
 }
 
 
