@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from forked_nights import ForkedNight, Straight, Zygote, zygote
+from forked_nights import ForkedNight, Straight
+from forking import Zygote, shared
 from records import violated
 
 
 @pytest.fixture(scope="session")
-def parent() -> Iterator[Zygote]:
-    with zygote() as one:
-        yield one
+def parent() -> Zygote:
+    return shared()
 
 
 @pytest.fixture(scope="session")

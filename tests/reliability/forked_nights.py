@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from forking import Zygote
 from nights import Night
 from records import violated
 
@@ -40,28 +36,6 @@ class Straight(NamedTuple):
     seconds: float
 
 
-class Zygote:
-    """The process that forks, with one night at a time."""
-
-    def __init__(self) -> None:
-        # one thread each: a forked process has none of its parent's threads
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        environment |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request: Any) -> int:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.communicate()
-
-
 def worker_of(coordinator: int) -> int | None:
     """Process id of its worker, if it has one at this moment."""
     try:
@@ -69,16 +43,6 @@ def worker_of(coordinator: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(children[0]) if children else None
-
-
-@contextmanager
-def zygote() -> Iterator[Zygote]:
-    """One that ends with the tests."""
-    one = Zygote()
-    try:
-        yield one
-    finally:
-        one.close()
 
 
 class ForkedNight(Night):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_nights import ForkedNight, Straight, Zygote
+from forked_nights import ForkedNight, Straight
+from forking import Zygote
 from records import violated
 from results_support import barrier, pipe, process, study_file
 from writers import open_together, write_many

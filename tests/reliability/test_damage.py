@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Outcome, Zygote
+from forked_nights import ForkedNight, Outcome
+from forking import Zygote
 from records import violated
 from results_support import epoch, process, running, study_file
 from writers import train_loss

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Straight, Zygote, worker_of
+from forked_nights import ForkedNight, Straight, worker_of
+from forking import Zygote
 from records import violated
 from results_support import study_file
 from writers import killed_in_rounds, train_loss
@@ -33,7 +34,7 @@ ROUNDS = 50  # of a database: one that has seen many kills holds many trials
 
 def test_kills_of_a_writer_lose_no_committed_epoch_and_double_none(tmp_path: Path, times: Times) -> None:
     dice, committed, kills = random.Random(7), 0, 0
-    while kills < times(300, 10_000):
+    while kills < times(1_000, 10_000):
         path = tmp_path / f"{kills}.db"
         with Store.open(path) as store:
             for study in STUDIES:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import hub_cache
 import pytest
-from forked_nights import STUDY, ForkedNight, Zygote, zygote
+from forked_nights import STUDY, ForkedNight
+from forking import Zygote, zygote
 from nights import Night
 from safetensors.torch import load_file, save_file
 

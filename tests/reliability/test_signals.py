@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Straight, Zygote
+from forked_nights import ForkedNight, Straight
+from forking import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Times = Callable[[int, int], int]

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from forked_nights import STUDY, ForkedNight, Zygote
+from forked_nights import STUDY, ForkedNight
+from forking import Zygote
 from hub_cache import FIRST
 from nights import Night
 

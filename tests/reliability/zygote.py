@@ -7,6 +7,7 @@ starting them; all the rest is the product's own. `deaths` names the places wher
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
+import alembic.util
 from places import plant
 from records import finished_study
 
@@ -34,6 +37,11 @@ from harness.preparation import prepare
 from harness.records import TrialOutcome
 from harness.spec import parse_study
 from harness.trial import Control, Warm, run
+
+FORKED = {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}  # a forked process has none of its parent's threads
 
 
 class Forked:
@@ -115,18 +123,35 @@ def forked(act: Callable[[], None], output: Path) -> int:
 # --- nights --------------------------------------------------------------------------------------------------
 
 
-def be_a_night(folder: Path, arguments: list[str], checkpoint_seconds: float, deaths: list[str]) -> None:
+def be_a_night(
+    folder: str,
+    arguments: list[str],
+    checkpoint_seconds: float | None = None,
+    deaths: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> None:
     os.chdir(folder)
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update({**environment, **FORKED})
     LocalExecutor._start = fork_worker  # type: ignore[method-assign]
-    harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
-    for place in deaths:
-        plant(place, folder / "died")
+    if checkpoint_seconds is not None:
+        harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
+    for number, place in enumerate(deaths):  # one death at each
+        plant(place, Path(folder) / f"died{number or ''}")
     sys.argv = ["harness", *arguments]
     harness.cli.main()
 
 
+def read_once(real: Callable[[str, str], ModuleType]) -> Callable[[str, str], ModuleType]:
+    """Files of migrations say the same to every night; `env.py` acts when it is read."""
+    kept = functools.cache(real)
+    return lambda folder, name: real(folder, name) if name == "env.py" else kept(folder, name)
+
+
 def warm_up() -> None:
     """Import what only a night imports, by preparing, training and mirroring."""
+    alembic.util.load_python_file = read_once(alembic.util.load_python_file)
     for name in ("harness.live", "harness.study", "harness.grid", "harness.commands.night", "rich.live"):
         importlib.import_module(name)
     file = parse_study(
@@ -143,6 +168,8 @@ def warm_up() -> None:
         job = TrialJob(1, spec.task, asked, 42, config, 42, None, Objective(), folder, True, sharing=sharing)
         *_, ended = run(job, Warm(), Control())
         assert isinstance(ended, TrialOutcome) and ended.state == "complete", ended
+    gc.collect()
+    gc.freeze()  # what is here now no forked process looks through again, and so its pages stay shared
 
 
 def serve() -> None:
@@ -150,11 +177,8 @@ def serve() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "folder" in asked:
-            folder = Path(asked["folder"])
-            act = functools.partial(
-                be_a_night, folder, asked["arguments"], asked["checkpoint_seconds"], asked["deaths"]
-            )
-            answer = forked(act, folder / asked["output"])
+            output = Path(asked["folder"]) / asked.pop("output")
+            answer = forked(functools.partial(be_a_night, **asked), output)
         else:
             _, status = os.waitpid(asked["wait"], 0)
             answer = os.waitstatus_to_exitcode(status)
