@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from harness.deadline import Stop
 from harness.errors import DataError, HarnessError, Interrupted
 from harness.executors.local import LocalExecutor
 from harness.jobs import Prepared, PrepareJob
+from harness.records import WorkerDied
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +84,31 @@ def test_a_worker_that_dies_of_a_question_says_how(executor: LocalExecutor) -> N
         while True:
             for _, message in executor.messages(1.0):
                 raise HarnessError(str(message.event))
+
+
+HALF_A_MESSAGE = """
+import os, signal, struct, sys
+os.read(int(sys.argv[1]), 65536)
+os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"the first words")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Programs(LocalExecutor):
+    """Workers that run a program of the test's instead of serving jobs."""
+
+    program = ""
+
+    def _command(self, descriptor: int) -> Sequence[str]:
+        return [sys.executable, "-S", "-c", self.program, str(descriptor)]
+
+
+def test_a_worker_that_is_killed_in_mid_message_is_a_death_like_any_other(tmp_path: Path) -> None:
+    executor = Programs(tmp_path / "logs", 1)
+    executor.program = HALF_A_MESSAGE
+    with executor:
+        executor.submit(0, job())
+        assert [message.event for _, message in executor.messages(60)] == [WorkerDied(-9, "")]
 
 
 def test_a_worker_dies_with_its_coordinator(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class LocalExecutor(Executor):
             slot = slots[connection]
             try:
                 found.append((slot, connection.recv()))
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # between two messages, or in the middle of one
                 found.append((slot, Message(None, self._bury(slot))))
         return found
 
