@@ -197,15 +197,16 @@ def example_losses(connection: sa.Connection, trial_id: int, epoch: int | None) 
     return cross_entropy(logits, labels)
 
 
-def gold_labels(connection: sa.Connection, trial_id: int) -> npt.NDArray[np.int64] | None:
+def gold_labels(connection: sa.Connection, trial_id: int, part: str = "validation") -> npt.NDArray[np.int64] | None:
     """Class ids of the examples that a trial validates on, in their order, shape (examples,); None when not stored.
 
-    Those of a fold are the training examples that it holds out.
+    Those of a fold are the training examples that it holds out. With `part="test"`, those of the test rows.
     """
     owner = connection.execute(
         sa.select(trial.c.study_id, trial.c.fold, study.c.spec).join(study).where(trial.c.id == trial_id)
     ).one()
-    split = "validation" if owner.fold is None else "train"
+    folded = owner.fold is not None and part == "validation"
+    split = "train" if folded else part
     names = connection.scalar(sa.select(data.c.label_names).where(data.c.study_id == owner.study_id))
     labels = connection.scalars(
         sa.select(example.c.label)
@@ -216,7 +217,7 @@ def gold_labels(connection: sa.Connection, trial_id: int) -> npt.NDArray[np.int6
         return None
     number = {name: i for i, name in enumerate(names)}
     found = np.array([number[label] for label in labels], dtype=np.int64)
-    if owner.fold is None:
+    if not folded:
         return found
     folds, seed = owner.spec["data"].get("folds"), owner.spec["seed"]
     return found[held_out(found, owner.fold, folds, seed[0] if isinstance(seed, list) else seed)]

@@ -1,7 +1,7 @@
 """Stored numbers worked out again from stored outputs: what a changed bit in the file cannot get past.
 
-Every stored array has a checksum; the validation loss and accuracy of an epoch follow from its logits and the
-labels. Reads only.
+Every stored array has a checksum; the loss and accuracy of an epoch follow from its logits and the labels, on
+validation rows and on test rows alike. Reads only.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def faults(connection: sa.Connection, row: StudyRow) -> Iterator[str]:
             yield f"{where}: {kind}: {error}"
             continue
         if kind == "logits":
-            yield from (f"{where}: {fault}" for fault in _other_numbers(connection, trial_id, epoch, values))
+            yield from (f"{where}: {fault}" for fault in _other_numbers(connection, trial_id, epoch, split, values))
 
 
-def _other_numbers(connection: sa.Connection, trial_id: int, epoch: int, logits: Any) -> Iterator[str]:
-    labels = outcomes.gold_labels(connection, trial_id)
+def _other_numbers(connection: sa.Connection, trial_id: int, epoch: int, split: str, logits: Any) -> Iterator[str]:
+    labels = outcomes.gold_labels(connection, trial_id, split)
     if labels is None or logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
         return
     again = {
@@ -55,6 +55,6 @@ def _other_numbers(connection: sa.Connection, trial_id: int, epoch: int, logits:
         "accuracy": float((logits.argmax(axis=1) == labels).mean()),
     }
     for name, value in again.items():
-        stored = outcomes.epoch_values(connection, trial_id, "validation", name).get(epoch)
+        stored = outcomes.epoch_values(connection, trial_id, split, name).get(epoch)
         if stored is not None and not np.isclose(stored, value, rtol=TOLERANCE, atol=1e-6, equal_nan=True):
-            yield f"validation {name} is stored as {stored}, its logits say {value}"
+            yield f"{split} {name} is stored as {stored}, its logits say {value}"
