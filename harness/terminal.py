@@ -5,6 +5,7 @@ Builds renderables; printing is the command line's work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -113,11 +114,17 @@ def examination(findings: Iterable[Finding]) -> RenderableType:
     """What the doctor found: one row a finding, and below it what mends it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        words = Text(printable(finding.words))
+        words = with_commands(finding.words)
         if finding.mend:
-            words.append(f"\n→ {printable(finding.mend)}", style="dim")
+            words.append(with_commands(f"\n→ {finding.mend}", style="dim"))
         table.add_row(Text(finding.check, style="dim"), Text(finding.state, style=STYLES[finding.state]), words)
     return table
+
+
+def with_commands(words: str, style: str = "") -> Text:
+    """Words whose commands stand in backticks; here they are bold instead."""
+    parts = re.split("`([^`]+)`", printable(words))
+    return Text.assemble(*((part, "bold" if place % 2 else "") for place, part in enumerate(parts)), style=style)
 
 
 def audit_tables(counts: AuditCounts) -> list[RenderableType]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,10 +80,9 @@ def _storage(engine: sa.Engine) -> Iterator[RDBStorage]:
     """Optuna's storage on our database with our settings; its tables are made under the creation lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tables = set(sa.inspect(engine).get_table_names())
-    if not {"studies", "trials", "alembic_version"} <= tables:
-        with creation_lock(engine):
-            _opened(engine).engine.dispose()
-    storage = _opened(engine)
+    there = {"studies", "trials", "alembic_version"} <= tables
+    with nullcontext() if there else creation_lock(engine):
+        storage = _opened(engine)
     try:
         if engine.dialect.name == "sqlite":
             # Only now: Optuna's constructor opens a second connection within the first one's transaction.

@@ -284,6 +284,7 @@ def test_the_command_prints_a_table_and_ends_with_the_finding(path: Path) -> Non
     code, output = harness(path.parent, "doctor")
     assert code == 73
     assert "wrong" in output and "Traceback" not in output
+    assert "→ sqlite3 FILE .recover saves" in output and "`" not in output  # commands are set apart, not quoted
 
 
 def test_the_command_is_json_for_scripts_and_imports_no_torch(path: Path) -> None:

@@ -30,6 +30,7 @@ from harness.jobs import PrepareJob
 from harness.preparation import prepare
 from harness.results import frames
 from harness.results.engine import open_engine
+from harness.sources import open_hub, open_source
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
 
@@ -193,6 +194,34 @@ def test_a_night_does_not_begin_where_the_environment_lets_files_run_code(
     code, output = night.run()
     assert code == 2 and "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is 1" in output and "unset it" in output
     assert night.rows("SELECT count(*) FROM harness_trial") == [(0,)]
+
+
+# --- scripts of data sets (S3) -------------------------------------------------------------------------------
+
+
+def scripted(folder: Path, canary: Path) -> Path:
+    """A data set as the Hub's library knew them once: a program of the folder's name that makes the rows."""
+    folder.mkdir()
+    (folder / f"{folder.name}.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
+    return folder
+
+
+def test_a_script_beside_the_data_of_a_folder_is_not_run(tmp_path: Path, canary: Path) -> None:
+    folder = scripted(tmp_path / "reviews", canary)
+    with pytest.raises(DataError, match="no file with one of the endings"):
+        open_source(DataSpec(path=str(folder)))
+    rows = "\n".join(json.dumps({"text": text, "label": label}) for text, label in zip(*ROWS.values(), strict=True))
+    (folder / "train.jsonl").write_text(rows)
+    assert open_source(DataSpec(path=str(folder))).read("train").num_rows == 20
+
+
+def test_a_script_that_the_hubs_library_finds_is_refused_by_name(tmp_path: Path, canary: Path) -> None:
+    """As `load_dataset` finds one: of the Hub's data sets it is the same library that looks at the same folder."""
+    folder = scripted(tmp_path / "reviews", canary)
+    with pytest.raises(
+        DataError, match=r"data\.path .* cannot be read: .*scripts are no longer supported.*reviews\.py"
+    ):
+        open_hub(DataSpec(path=str(folder)))
 
 
 # --- code and settings of model authors (S2) -----------------------------------------------------------------

@@ -5,6 +5,7 @@ They are forked by a warm parent of one thread, so that a kill costs tens of mil
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ from harness.records import TrialOutcome
 from harness.results.store import Store
 
 EPOCHS = 4
-MOST_ACKNOWLEDGED = 2  # epochs that a writer is let live for
+MOST_ACKNOWLEDGED = 1  # epochs that a writer is let live for; the second of the two has the time of the first besides
 MOST_SECONDS = 0.01  # between an acknowledgement and the kill: about what the next commit takes
 
 
@@ -39,19 +40,23 @@ def train_loss(trial: int, number: int) -> float:
     return trial + number / 100
 
 
-def write_epochs(path: Path, study: str, sender: Connection) -> None:
+def write_epochs(store: Store, study: str, sender: Connection) -> None:
     """A coordinator's inner loop, for ever."""
-    with Store.open(path) as store:
-        row = store.study(study)
-        assert row is not None
-        with store.hold(row.id):
-            while True:
-                trials = store.trials(row.id)
-                waiting = next((trial for trial in trials if trial.state == "waiting"), None)
-                if waiting is None:
-                    count = len(trials)
-                    waiting = store.add_trial(row.id, TrialConfig(epochs=EPOCHS), count, count, None, "explicit")
-                one_trial(store, waiting.id, sender)
+    row = store.study(study)
+    assert row is not None
+    with store.hold(row.id):
+        while True:
+            next_trial(store, row.id, sender)
+
+
+def next_trial(store: Store, study_id: int, sender: Connection) -> None:
+    """The trial that waits, or a new one."""
+    trials = store.trials(study_id)
+    waiting = next((trial for trial in trials if trial.state == "waiting"), None)
+    if waiting is None:
+        count = len(trials)
+        waiting = store.add_trial(study_id, TrialConfig(epochs=EPOCHS), count, count, None, "explicit")
+    one_trial(store, waiting.id, sender)
 
 
 def one_trial(store: Store, trial: int, sender: Connection) -> None:
@@ -77,11 +82,7 @@ def write_one_trial(path: Path, gate: Connection, sender: Connection) -> None:
     gate.recv()
     try:
         with Store.open(path) as store, store.hold(1):
-            trials = store.trials(1)
-            count = len(trials)
-            waiting = next((trial for trial in trials if trial.state == "waiting"), None)
-            waiting = waiting or store.add_trial(1, TrialConfig(epochs=EPOCHS), count, count, None, "explicit")
-            one_trial(store, waiting.id, sender)
+            next_trial(store, 1, sender)
         sender.send(End())
     except HarnessError as error:
         sender.send(End(type(error).__name__, error.exit_code, str(error)))
@@ -102,27 +103,41 @@ def killed_in_rounds(path: Path, studies: Sequence[str], rounds: int, seed: floa
 
 def kill_in_rounds(path: Path, studies: Sequence[str], rounds: int, seed: float, sender: Any) -> None:
     """The warm parent: forks, listens, kills."""
-    Store.open(path).close()  # what the first use of a database imports and works out, no child does again
     dice, told = random.Random(seed), []
-    for _ in range(rounds):
-        writers = [fork_writer(path, study) for study in studies]
-        for pid, receiver in writers:
-            told += [receiver.recv() for _ in range(dice.randint(0, MOST_ACKNOWLEDGED))]
-            time.sleep(dice.uniform(0, MOST_SECONDS))
-            os.kill(pid, signal.SIGKILL)
-        for pid, receiver in writers:
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-            told += rest(receiver)
+    with Store.open(path) as store:
+        warm_up(store)
+        for _ in range(rounds):
+            writers = [fork_writer(store, study) for study in studies]
+            for pid, receiver in writers:
+                told += [receiver.recv() for _ in range(dice.randint(0, MOST_ACKNOWLEDGED))]
+                time.sleep(dice.uniform(0, MOST_SECONDS))
+                os.kill(pid, signal.SIGKILL)
+            for pid, receiver in writers:
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+                told += rest(receiver)
     sender.send(told)
 
 
-def fork_writer(path: Path, study: str) -> tuple[int, Connection]:
+def warm_up(store: Store) -> None:
+    """Write a trial, so that no child translates a statement anew; the children's store has no connection open."""
+    receiver, sender = Pipe(duplex=False)
+    row = store.studies()[0]
+    with store.hold(row.id):
+        next_trial(store, row.id, sender)
+    receiver.close()
+    sender.close()
+    store.engine.dispose()
+    gc.collect()
+    gc.freeze()
+
+
+def fork_writer(store: Store, study: str) -> tuple[int, Connection]:
     """Process id of a writer, and where it is heard."""
     receiver, sender = Pipe(duplex=False)
     pid = os.fork()
     if pid == 0:
         try:
-            write_epochs(path, study, sender)
+            write_epochs(store, study, sender)
         finally:
             os._exit(1)
     sender.close()
