@@ -13,7 +13,7 @@ STUDY = """
 study: night
 task: question-answering
 model: builtin:tiny
-data: {path: questions, train: 60, validation: {split: validation, size: 24, stratify: false}}
+data: {path: questions, train: 24, validation: {split: validation, size: 16, stratify: false}}
 fixed: {max_length: 48, stride: 12, batch_size: 8, dtype: fp32}
 configurations:
   - {epochs: 2, learning_rate: 1e-3}
@@ -29,7 +29,7 @@ def questions(count, seed):
     texts = corpus.reviews(400, noise=0.0).column("text").to_pylist()
     rows = []
     for number in range(count):
-        context = " ".join(texts[int(i)] for i in random.integers(0, len(texts), 6))
+        context = " ".join(texts[int(i)] for i in random.integers(0, len(texts), 4))
         words = context.split()
         place = int(random.integers(1, len(words) - 2))
         start = len(" ".join(words[:place])) + 1
@@ -43,7 +43,7 @@ def questions(count, seed):
 
 def prepared(folder):
     (folder / "questions").mkdir()
-    for name, count, seed in (("train", 80, 1), ("validation", 30, 2)):
+    for name, count, seed in (("train", 30, 1), ("validation", 20, 2)):
         lines = "\n".join(json.dumps(row) for row in questions(count, seed))
         (folder / "questions" / f"{name}.jsonl").write_text(lines)
     return Night(folder, STUDY)
@@ -65,8 +65,8 @@ def test_every_trial_has_exact_match_f1_and_loss(night):
 
 def test_windows_are_more_than_questions_and_steps_count_windows(night):
     (done,) = night.rows("SELECT done FROM harness_trial WHERE number = 0")[0]
-    assert json.loads(done)["train_rows"] == 60
-    assert json.loads(done)["total_steps"] > 2 * 60 / 8
+    assert json.loads(done)["train_rows"] == 24
+    assert json.loads(done)["total_steps"] > 2 * 24 / 8
 
 
 def test_frozen_prefixes_are_shared_as_states_of_all_tokens(night):
@@ -93,7 +93,7 @@ def test_the_report_has_no_gap_and_says_how_sure_it_is(night):
 def test_trials_are_compared_on_the_same_questions(night):
     code, output = night.harness("compare", "night:0", "night:1")
     assert code == 0, output
-    assert "points of exact match" in output and "points of F1" in output and "24 examples" in output
+    assert "points of exact match" in output and "points of F1" in output and "16 examples" in output
 
 
 def test_the_kept_model_answers_where_transformers_loads_it(night):
