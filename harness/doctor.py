@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import harness.machine as machine
 from harness.errors import HarnessError, StorageError
 from harness.findings import Finding, good, note, wrong
-from harness.repair import trial_folder, wanted
+from harness.repair import wanted
 from harness.results import frames, recomputed, schema, soundness
 from harness.results.engine import (
     closing,
@@ -26,6 +26,7 @@ from harness.results.engine import (
     public,
     revision_of,
     storage_errors,
+    trial_folder,
 )
 from harness.results.invariants import violations
 from harness.results.rows import StudyRow
@@ -144,15 +145,19 @@ def _outputs(connection: sa.Connection, row: StudyRow) -> Iterator[Finding]:
 def _weights(connection: sa.Connection, row: StudyRow, files: Path) -> Iterator[Finding]:
     """Kept models against the checksums that were written with them."""
     kept = [each for each in trials(connection, row.id) if each.model_folder is not None]
+    folders = [(each, trial_folder(files, each.id) / str(each.model_folder)) for each in kept]
+    there = [(each, folder) for each, folder in folders if folder.is_dir()]
     faults = 0
-    for each in kept:
-        folder = files / "trials" / trial_folder(each.id) / str(each.model_folder)
-        if folder.is_dir() and (differing := differing_files(folder)):
+    for each, folder in there:
+        if differing := differing_files(folder):
             faults += 1
             words = f"kept weights of {row.name}:{each.number} are damaged: {', '.join(differing)} in {folder}"
             yield wrong("weights", StorageError, words, f"do not use them; remove the folder, then `{REPAIR}`")
-    if kept and not faults:
-        yield good("weights", f"{len(kept)} kept models of {row.name} are as they were written")
+    if missing := len(kept) - len(there):
+        words = f"{missing} of {len(kept)} kept models of {row.name} are not in {files / 'trials'}"
+        yield note("weights", words, "bring back what was moved or is not mounted")
+    if there and not faults:
+        yield good("weights", f"{len(there)} kept models of {row.name} are as they were written")
 
 
 def differing_files(folder: Path) -> list[str]:

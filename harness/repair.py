@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from harness.errors import HeldError, StorageError, UsageError
 from harness.results import mirror, schema, soundness
-from harness.results.engine import database_path, files_folder, is_server, public, revision_of
+from harness.results.engine import database_path, files_folder, is_server, public, revision_of, trial_folder
 from harness.results.holders import living_holders, open_sessions
 from harness.results.mirrored import mirrored
 from harness.results.ownership import process_started
@@ -93,22 +93,18 @@ def wanted(engine: sa.Engine, target: str | Path) -> list[Mending]:
     if not is_server(target):
         found += _of_file(engine, database_path(target))
     with engine.connect() as connection:
-        known: set[str] = set()
+        of_studies = [(row, trials(connection, row.id)) for row in studies(connection)]
+        every = [trial for _, rows in of_studies for trial in rows]
+        seen = any(_has_weights(files, trial) for trial in every)
         held = False
-        for row in studies(connection):
-            rows = trials(connection, row.id)
-            known |= {trial_folder(trial.id) for trial in rows}
+        for row, rows in of_studies:
             if living_holders(connection, row.id):
                 held = True
                 continue
             found += [*_left_running(connection, row, rows), *_unmirrored(connection, row, rows)]
-            found += [mending for trial in rows for mending in _of_trial(files, trial)]
+            found += [mending for trial in rows for mending in _of_trial(files, trial, seen)]
+    known = {trial_folder(files, trial.id).name for trial in every}
     return found if held else [*found, *_unclaimed(files, known)]
-
-
-def trial_folder(trial_id: int) -> str:
-    """Name of a trial's folder below `trials`."""
-    return f"t{trial_id:06d}"
 
 
 # --- the database -------------------------------------------------------------------------------------
@@ -186,16 +182,25 @@ def _names(name: str) -> Iterator[str]:
         number += 1
 
 
-def _of_trial(files: Path, trial: TrialRow) -> Iterator[Mending]:
-    """What a trial needs no more, and weights that the record believes in and that are gone."""
-    folder = files / "trials" / trial_folder(trial.id)
+def _has_weights(files: Path, trial: TrialRow) -> bool:
+    return trial.model_folder is not None and (trial_folder(files, trial.id) / trial.model_folder).is_dir()
+
+
+def _of_trial(files: Path, trial: TrialRow, seen: bool) -> Iterator[Mending]:
+    """What a trial needs no more, and weights that the record believes in and that are gone.
+
+    Weights that are only out of sight must not be forgotten, for what is forgotten the next night deletes: they are
+    gone where the trial's folder lies without them, or where weights of other trials are `seen`.
+    """
+    folder = trial_folder(files, trial.id)
     kept = trial.model_folder
     if trial.finished:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name != kept:
                 words = f"{path.name} of the finished trial {trial.number} lies in {folder.name}"
                 yield Mending(words, "removed", _removing(path))
-        if kept is not None and not (folder / kept).is_dir():
+        looked_at = folder.is_dir() or (seen and not folder.is_symlink())
+        if kept is not None and looked_at and not (folder / kept).is_dir():
             words = f"the weights of trial {trial.number} are gone from {folder.name}"
             yield Mending(words, "the record says so now", lambda store: store.forget_model(trial.id), in_database=True)
     elif trial.state == "waiting":

@@ -55,6 +55,11 @@ def files_folder(target: Target) -> Path:
     return database_path(target).with_suffix(".files")
 
 
+def trial_folder(files: Path, trial_id: int) -> Path:
+    """A trial's own folder, named by id and never by a user's text."""
+    return files / "trials" / f"t{trial_id:06d}"
+
+
 def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     """Whether this SQLite is free of the WAL-reset bug, which can corrupt a file with two connections.
 

@@ -28,7 +28,7 @@ from harness.results import (
     study_writes,
     trial_writes,
 )
-from harness.results.engine import Target, files_folder, open_engine, storage_errors
+from harness.results.engine import Target, files_folder, open_engine, storage_errors, trial_folder
 from harness.results.rows import FINISHED, StudyRow, TrialRow
 from harness.results.server import HeldSession, outlives_restarts
 from harness.results.session_writes import Session
@@ -396,7 +396,7 @@ class Store:
 
     def trial_folder(self, trial_id: int) -> Path:
         """A trial's own folder, named by id and never by a user's text."""
-        return self.files / "trials" / f"t{trial_id:06d}"
+        return trial_folder(self.files, trial_id)
 
     @outlives_restarts
     def forget_model(self, trial_id: int) -> None:

@@ -16,6 +16,7 @@ from records import finished_study, violated
 from results_support import pipe, process, running
 
 from harness.configuration import TrialConfig
+from harness.doctor import examine
 from harness.errors import HeldError, UsageError
 from harness.repair import repair
 from harness.results import tables
@@ -208,6 +209,31 @@ def test_weights_that_are_gone_are_forgotten(path: Path) -> None:
     assert mended(path) == ["the weights of trial 1 are gone from t000002: the record says so now"]
     with Store.open(path) as store:
         assert [trial.model_folder for trial in store.trials(1)] == ["model", None]
+
+
+def test_weights_that_are_only_out_of_sight_are_not_forgotten(path: Path) -> None:
+    files = path.parent / "results.files"
+    files.rename(files.with_name("on-another-disk"))
+    before = rows_of(path)
+    assert mended(path) == []
+    assert rows_of(path) == before
+    (found,) = [finding for finding in examine(path) if finding.check == "weights"]
+    assert (found.state, found.words) == ("note", f"2 of 2 kept models of probe are not in {files / 'trials'}")
+
+
+def test_weights_behind_a_link_that_leads_nowhere_are_not_forgotten(path: Path) -> None:
+    folder = path.parent / "results.files" / "trials" / "t000002"
+    elsewhere = folder.rename(path.parent / "elsewhere")
+    folder.symlink_to(elsewhere)
+    elsewhere.rename(path.parent / "not-mounted")
+    assert mended(path) == []
+
+
+def test_the_last_weights_are_forgotten_when_their_folder_lies_without_them(path: Path) -> None:
+    trials = path.parent / "results.files" / "trials"
+    shutil.rmtree(trials / "t000001" / "model")
+    shutil.rmtree(trials / "t000002" / "model")
+    assert len(mended(path)) == 2
 
 
 def test_files_of_workers_that_are_gone_leave_the_cache(path: Path) -> None:
