@@ -123,7 +123,7 @@ class _Explained(NamedTuple):
 def integrated_gradients(window: _Window) -> _Explained:
     """Shares of the logit's rise from baseline to text; `delta` is what their sum misses of it."""
     if find_spec("captum") is None:
-        raise UnavailableError("integrated gradients need captum: pip install 'harness[explain]'")
+        raise UnavailableError("integrated gradients need captum: pip install '.[explain]' in harness's folder")
     from captum.attr import IntegratedGradients
 
     embed = window.model.get_input_embeddings()

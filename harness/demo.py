@@ -158,7 +158,7 @@ def _gradio() -> Any:
     try:
         return importlib.import_module("gradio")
     except ImportError as error:
-        raise UnavailableError(f"the demo needs Gradio ({error}): pip install 'harness[demo]'") from error
+        raise UnavailableError(f"the demo needs Gradio ({error}): pip install '.[demo]' in harness's folder") from error
 
 
 def _check_port(port: int) -> None:

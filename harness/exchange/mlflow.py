@@ -37,7 +37,9 @@ def write(runs: list[Run], folder: Path) -> list[Path]:
     try:
         from mlflow import MlflowClient
     except ImportError:
-        raise UnavailableError('MLflow\'s database needs mlflow: pip install "harness[mlflow]"') from None
+        raise UnavailableError(
+            'MLflow\'s database needs mlflow: pip install ".[mlflow]" in the folder of harness'
+        ) from None
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     path = (folder / FILE).resolve()
     with storage_errors(path):

@@ -29,7 +29,9 @@ def write(runs: list[Run], folder: Path) -> list[Path]:
     try:
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
-        raise UnavailableError('event files need tensorboard: pip install "harness[tensorboard]"') from None
+        raise UnavailableError(
+            'event files need tensorboard: pip install ".[tensorboard]" in the folder of harness'
+        ) from None
     written = []
     with storage_errors(folder):
         for run in runs:

@@ -40,7 +40,9 @@ def write(runs: list[Run], folder: Path) -> list[Path]:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         from wandb.proto import wandb_internal_pb2 as messages
     except ImportError:
-        raise UnavailableError('offline folders of W&B need wandb: pip install "harness[wandb]"') from None
+        raise UnavailableError(
+            'offline folders of W&B need wandb: pip install ".[wandb]" in the folder of harness'
+        ) from None
     written = []
     with storage_errors(folder):
         for run in runs:

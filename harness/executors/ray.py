@@ -169,7 +169,7 @@ class RayExecutor(Executor):
 
     def __init__(self, files: Path, address: str = "auto", workers: int | None = None) -> None:
         if importlib.util.find_spec("ray") is None:
-            raise UsageError("--executor ray needs the package ray: pip install 'harness[ray]'")
+            raise UsageError("--executor ray needs the package ray: pip install '.[ray]' in harness's folder")
         import ray
 
         self.ray = ray
