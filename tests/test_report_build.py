@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -64,17 +66,20 @@ def test_a_report_is_a_page_a_notebook_figures_and_tables(built: build.Built) ->
 
 def test_the_page_parses_and_refers_to_nothing_outside_itself(built: build.Built) -> None:
     parsed = Page(built.paths[0].read_text())
-    assert parsed.open == [] and not parsed.tags & {"script", "link", "iframe", "object", "form"}
+    assert parsed.open == [] and not parsed.tags & {"link", "iframe", "object", "form"}
     targets = [value for _, name, value in parsed.found if name in ("src", "href")]
     assert targets and all(value.startswith(("data:image/", "#")) for value in targets)
     links = {value[1:] for _, name, value in parsed.found if name == "href"}
     assert links <= {value for _, name, value in parsed.found if name == "id"}
 
 
-def test_the_page_forbids_everything_but_its_own_style_and_images(built: build.Built) -> None:
+def test_the_page_forbids_everything_but_its_own_style_script_and_images(built: build.Built) -> None:
     html = built.paths[0].read_text()
     policy = next(value for tag, name, value in Page(html).found if tag == "meta" and "default-src" in value)
     assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
+    assert html.lower().count("<script") == 1 and f"<script>{page.script()}</script>" in html
+    digest = base64.b64encode(hashlib.sha256(page.script().encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
     assert "style=" not in html.split("</style>")[1]
 
 
@@ -234,8 +239,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_hostile_names_stay_text_on_the_page(hostile: Path) -> None:
-    parsed = Page((hostile / "report.html").read_text())
-    assert parsed.open == [] and not parsed.tags & {"script", "svg", "iframe", "a:x", "b", "base"}
+    html = (hostile / "report.html").read_text()
+    assert html.count("<svg") == html.count('<div class="panel"') > 0
+    parsed = Page(html.replace(f"<script>{page.script()}</script>", ""))
+    assert parsed.open == [] and not parsed.tags & {"script", "iframe", "a:x", "b", "base"}
     assert not [name for _, name, _ in parsed.found if name.startswith("on")]
     assert not [
         value for _, name, value in parsed.found if name in ("src", "href") and not value.startswith(("data:", "#"))

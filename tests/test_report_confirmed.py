@@ -183,14 +183,14 @@ def test_without_a_confirmation_one_seed_is_compared_by_examples_and_called_unre
 
 def test_scores_of_a_single_seed_are_marked_in_every_table(tmp_path: Path) -> None:
     frames = opened(make(tmp_path / "results.db", seeds=0), "reviews")
-    (table,) = [table for table, _ in assemble(get("search"), frames).tables if table.name == "trials"]
+    (table,) = [table for table, _ in assemble(get("trials"), frames).tables if table.name == "trials"]
     shown = show(table.frame, table.once)
     assert all(cell.endswith(MARK) for row in shown.rows for cell in row if cell.replace(MARK, "") in ("95.0", "94.0"))
     assert shown.note.endswith("† one seed only: unreplicated, another seed may change it.")
 
 
 def test_scores_of_several_seeds_are_not_marked(study: StudyFrames) -> None:
-    for name in ("search", "overfitting", "comparison"):
+    for name in ("search", "trials", "overfitting", "comparison"):
         for _, shown in assemble(get(name), study).tables:
             assert not shown.marked and MARK not in str(shown.rows)
 

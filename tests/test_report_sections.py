@@ -18,7 +18,18 @@ from harness.report.section import Section
 from harness.report.study_frames import StudyFrames, opened
 from harness.results.store import Store
 
-NAMES = ("overview", "comparison", "overfitting", "speed", "search", "groups", "errors", "calibration", "record")
+NAMES = (
+    "overview",
+    "comparison",
+    "trials",
+    "overfitting",
+    "speed",
+    "search",
+    "groups",
+    "errors",
+    "calibration",
+    "record",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +48,7 @@ def built(study: StudyFrames) -> dict[str, Piece]:
 
 
 def said(piece: Piece) -> str:
-    return "\n".join(piece.content.findings)
+    return "\n".join([*piece.content.findings, *(words for _, group in piece.content.groups for words in group)])
 
 
 def test_every_section_is_registered_with_a_line_of_documentation() -> None:

@@ -134,6 +134,7 @@ def test_a_page_shows_a_payload_as_text_only(payload: str) -> None:
     frame = pd.DataFrame({payload: [1], "label": [payload]})
     content = Content([payload], [(payload, payload)], (), [Table("t", frame, payload)], [payload])
     html = page.render(payload, payload, [piece("p", payload, content)])
+    html = html.replace(f"<script>{page.script()}</script>", "")  # which every page has
     parsed = _Cells(html)
     assert "script" not in parsed.tags and not parsed.tags & {"iframe", "svg", "base", "link", "b", "a:javascript"}
     assert not [name for name in parsed.attributes if name.startswith("on")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,9 @@ def executor_of(placing: Placing, files: Path) -> Executor:
 
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="one study; all without it")] = None,
+    morning: Annotated[
+        bool, typer.Option("--morning", help="the best with its interval, what failed and was mended, what to run next")
+    ] = False,
     as_json: Json = False,
     db: Db = DEFAULT_DB,
 ) -> None:
@@ -125,9 +129,12 @@ def status(
     found = overviews(engine, None if study is None else name_of(study))
     if study is not None and not found:
         raise UsageError(f"there is no study {name_of(study)!r} in {public(db)}; harness status lists them")
+    if morning:
+        show_mornings(db, [each.study for each in found], as_json)
+        return
     totals = [
-        sum(each.states.values())  # nothing is to come of published runs
-        if each.source == "published"
+        sum(each.states.values())  # nothing is to come of published runs, and nobody knows how often a script runs
+        if each.source == "published" or each.of_script
         else whole(parse_study(each.text, name=f"study {each.study} in {public(db)}").spec, each.confirming)
         for each in found
     ]
@@ -137,3 +144,23 @@ def status(
         return
     for each, rest in zip(found, rests, strict=True):
         terminal().print(status_of(each, rest))
+
+
+def show_mornings(db: str, studies: Sequence[str], as_json: bool) -> None:
+    """The first screen of each study's report, in words or as JSON."""
+    from harness.report import morning
+    from harness.report.plain import morning as in_words
+    from harness.report.study_frames import opened
+
+    found = []
+    for study in studies:
+        frames = opened(db, study)
+        try:
+            found.append(morning.of(frames))
+        finally:
+            frames.close()
+    if as_json:
+        typer.echo(json.dumps([each.as_dict() for each in found], indent=2))
+        return
+    for each in found:
+        typer.echo(in_words(each.study, [("Best so far", each.best), *each.groups()], terminal().width))

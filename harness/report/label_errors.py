@@ -129,7 +129,7 @@ def _matrix(table: npt.NDArray[np.int64], names: list[str], given: Answered) -> 
     left = f" The {len(kept)} of {len(names)} classes with most errors are drawn." if len(kept) < len(names) else ""
     caption = (
         f"Confusion matrix of {given.trial} over {int(table.sum()):,} validation examples: rows are gold classes, "
-        "columns predicted ones; right answers are blue, errors orange, and a darker cell is a larger share of its "
+        "columns predicted ones; right answers are blue, errors orange, and a stronger cell is a larger share of its "
         f"row.{_inside(len(kept))} Empty cells have no example.{left}"
     )
     return Drawing("errors-confusion", figure, caption)

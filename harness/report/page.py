@@ -1,7 +1,8 @@
-"""The page: one HTML file that opens offline, runs nothing and asks the network for nothing.
+"""The page: one HTML file that opens offline and asks the network for nothing.
 
-Figures are images with their data inside, the style is allowed by its hash, everything else is refused by the
-page's own content security policy. Every value passes through autoescaping.
+Figures are images with their data inside or lines written here; style and script are the project's own and allowed by
+their hash, everything else is refused by the page's own content security policy. Every value passes through
+autoescaping, and without the script the page can be read whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.report import shades
+from harness.report.charts import lines
 from harness.report.pieces import Piece
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -29,7 +31,6 @@ def _environment() -> Environment:
 def render(title: str, subtitle: str, pieces: Sequence[Piece]) -> str:
     """The whole page as text."""
     style = f"{(_TEMPLATES / 'style.css').read_text(encoding='utf-8')}\n{shades.rules()}\n"
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
         _environment()
         .get_template("page.html")
@@ -37,10 +38,23 @@ def render(title: str, subtitle: str, pieces: Sequence[Piece]) -> str:
             title=title,
             subtitle=subtitle,
             pieces=pieces,
+            size=(lines.WIDTH, lines.HEIGHT),
+            box=(lines.LEFT, lines.TOP, lines.WIDTH - lines.RIGHT, lines.HEIGHT - lines.BOTTOM),
             style=Markup(style),  # noqa: S704 - the project's own file, nothing of the data
-            style_hash=f"sha256-{digest}",
+            style_hash=_digest(style),
+            script=Markup(script()),  # noqa: S704 - as above
+            script_hash=_digest(script()),
         )
     )
+
+
+def script() -> str:
+    """What sorts, filters, points and compares: the same text in every page."""
+    return (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def fragment(piece: Piece) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.report import figures, marks, tables
-from harness.report.section import Content, Section, Table
+from harness.report.charts import lines
+from harness.report.section import Content, Curves, Section, Table
 from harness.report.study_frames import StudyFrames
 
 _LARGEST_SVG = 400_000  # bytes; beyond that a page carries the PNG
@@ -73,13 +74,14 @@ class Piece:
     content: Content = field(default_factory=Content)
     drawn: Sequence[Drawn] = ()
     tables: Sequence[tuple[Table, tables.Shown]] = ()
+    curves: Sequence[tuple[Curves, Sequence[lines.Lines]]] = ()
     failure: str = ""
 
     @property
     def empty(self) -> bool:
         """The section has nothing to do with this study: neither content nor failure. Reports leave it out."""
         said = self.content
-        shown = said.drawings or said.shadings or said.tables
+        shown = said.drawings or said.shadings or said.tables or said.curves or said.groups
         return not (self.failure or said.findings or said.facts or shown or said.notes)
 
 
@@ -88,7 +90,9 @@ def piece(name: str, title: str, content: Content) -> Piece:
     drawn = [Drawn(each.name, each.caption, each.figure) for each in content.drawings]
     for each in drawn:
         _ = each.png  # here, so that a figure that cannot be drawn fails its own section
-    return Piece(name, title, content, drawn, [(each, tables.show(each.frame, each.once)) for each in content.tables])
+    shown = [(each, tables.show(each.frame, each.once)) for each in content.tables]
+    curves = [(each, [lines.drawn(panel) for panel in each.panels]) for each in content.curves]
+    return Piece(name, title, content, drawn, shown, curves)
 
 
 def guarded(name: str, title: str, say: Callable[[], Content]) -> Piece:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -66,13 +66,50 @@ class Shading:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """Values by epoch in one frame.
+
+    Attributes:
+        title: what the values are, with their unit.
+        values: trial -> (epoch, value) in order, finite ones only.
+        decimals: of a value as it is shown.
+    """
+
+    title: str
+    values: Mapping[int, Sequence[tuple[int, float]]]
+    decimals: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Trials that a reader can point at in panels and choose in the table beside them, to be compared.
+
+    Attributes:
+        name: of the element, as a drawing's.
+        study: that the trials are of, for the command that compares them.
+        table: name of the table whose first column numbers the trials.
+        trials: number -> what sets it apart, the best first.
+        caption: what is shown, for which trials, with what caveat.
+    """
+
+    name: str
+    study: str
+    table: str
+    trials: Mapping[int, str]
+    panels: Sequence[Panel]
+    caption: str
+
+
+@dataclass(frozen=True)
 class Content:
     """What a section says: findings first, then what they rest on; with nothing to say the section is left out.
 
     Attributes:
         findings: sentences that state a finding with its numbers.
+        groups: further sentences, each list under its heading.
         facts: (label, value) pairs for the first glance.
         notes: caveats, rules that were applied, what was left out.
+        curves: the page alone shows them; other readers have the figures.
     """
 
     findings: Sequence[str] = ()
@@ -81,6 +118,8 @@ class Content:
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
     shadings: Sequence[Shading] = ()
+    groups: Sequence[tuple[str, Sequence[str]]] = ()
+    curves: Sequence[Curves] = ()
 
 
 @dataclass(frozen=True)

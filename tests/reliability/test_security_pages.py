@@ -97,7 +97,32 @@ POKE = """document.querySelectorAll('*').forEach(
   e => { e.dispatchEvent(new Event('mouseover')); e.focus && e.focus() })"""
 
 
-def looked_at(browser: Chromium, path: Path, html: str) -> str:
+def without_script(html: str) -> str:
+    """The page without the script that every page has, which must be the only one."""
+    assert html.lower().count("<script") == html.count(f"<script>{page.script()}</script>") == 1
+    return html.replace(f"<script>{page.script()}</script>", "")
+
+
+ELEMENTS = "[...document.body.querySelectorAll('*')].map(e => e.localName).sort().join(' ')"
+
+
+def made_by_the_script(browser: Chromium, path: Path, html: str) -> str:
+    """Open a page as it is, poke it, choose and filter, and name its elements; nothing of the data may have run."""
+    path.write_text(html, encoding="utf-8", errors="replace")
+    browser.requests.clear()
+    browser.errors.clear()
+    browser.open(path.as_uri())
+    browser.run("document.querySelectorAll('input[type=checkbox]').forEach(e => e.click())")
+    browser.run("document.querySelectorAll('th button').forEach(e => e.click())")
+    browser.run(POKE)
+    assert browser.run("typeof __x") == "undefined" and browser.errors == []
+    seen = browser.run(LOOK)
+    assert seen["handlers"] == [] and seen["leading"] == []
+    assert [to for to in browser.requests if not to.startswith(("file:", "data:image/"))] == []
+    return str(browser.run(ELEMENTS))
+
+
+def looked_at(browser: Chromium, path: Path, html: str, active: Sequence[str] = ()) -> str:
     """Open it, poke it, and give its text; nothing may have run, and nothing been asked of the network."""
     path.write_text(html, encoding="utf-8", errors="replace")
     browser.requests.clear()
@@ -105,7 +130,8 @@ def looked_at(browser: Chromium, path: Path, html: str) -> str:
     browser.run(POKE)
     seen = browser.run(LOOK)
     text = str(seen.pop("text"))
-    assert seen == {"ran": "undefined", "active": [], "handlers": [], "leading": []}
+    assert [each.split()[0] for each in seen.pop("active")] == list(active)
+    assert seen == {"ran": "undefined", "handlers": [], "leading": []}
     assert [to for to in browser.requests if not to.startswith(("file:", "data:image/"))] == []
     return text
 
@@ -129,14 +155,25 @@ def test_no_payload_runs_in_page_notebook_or_markdown(browser: Chromium, tmp_pat
         html = page.render(title, title, pieces)
         assert "default-src 'none'" in html
         for kind, document in {
-            "page": html,
-            "bare page": without_policy(html),
+            "page": without_script(html),
+            "bare page": without_script(without_policy(html)),
             "notebook": as_notebook(pieces),
             "markdown": as_markdown(pieces),
         }.items():
             text = looked_at(browser, tmp_path / "page.html", document)
             for payload in texts:
                 assert squeezed(payload) in squeezed(text), (kind, payload)
+
+
+@pytest.mark.browser
+def test_the_script_makes_the_same_elements_of_hostile_texts_as_of_harmless_ones(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    harmless = [f"word {place}" for place in range(len(XSS))]
+    pages = [page.render("\n".join(each), "x", section_of(each)) for each in (harmless, XSS)]
+    path = tmp_path / "page.html"
+    made = [made_by_the_script(browser, path, html) for html in (*pages, without_policy(pages[1]))]
+    assert made[0] == made[1] == made[2] and " select " in made[0]
 
 
 def squeezed(text: str) -> str:
@@ -162,8 +199,12 @@ def test_a_report_of_a_hostile_study_runs_nothing(browser: Chromium, tmp_path: P
     assert [each.failure for each in pieces] == [""] * len(pieces)
     build.write(tmp_path / "out", XSS[0], XSS[1], pieces)
     html = (tmp_path / "out" / "report.html").read_text()
-    looked_at(browser, tmp_path / "page.html", html)
-    looked_at(browser, tmp_path / "page.html", without_policy(html))
+    panels = ["<svg"] * sum(len(panels) for each in pieces for _, panels in each.curves)
+    assert panels
+    looked_at(browser, tmp_path / "page.html", without_script(html), panels)
+    looked_at(browser, tmp_path / "page.html", without_script(without_policy(html)), panels)
+    made_by_the_script(browser, tmp_path / "page.html", html)
+    made_by_the_script(browser, tmp_path / "page.html", without_policy(html))
     looked_at(browser, tmp_path / "page.html", as_notebook(pieces))
     for drawn in (tmp_path / "out" / "figures").glob("*.svg"):
         browser.open(drawn.as_uri())

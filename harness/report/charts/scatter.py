@@ -63,7 +63,7 @@ def history(
     figure = figures.new(width, 2.4)
     axes = figure.subplots()
     many = len(frame) > _DRAWN_AS_POINTS
-    states = (("complete", "o", figures.BLUE), ("pruned", "^", figures.AMBER), ("partial", "v", figures.GREY))
+    states = (("complete", "o", figures.BLUE), ("pruned", "^", figures.PINK), ("partial", "v", figures.GREY))
     for state, marker, colour in states:
         chosen = frame[frame["state"] == state]
         if len(chosen):

@@ -56,7 +56,7 @@ def _searched(study: StudyFrames) -> list[Table]:
     if "configurations" in tables:
         table = tables["configurations"]
         return [Table("results", table.frame.head(AT_MOST), table.caption)]
-    trials = tables["trials"].frame
+    trials = section.get("trials").build(study).tables[0].frame
     done = trials[trials["state"] == "complete"].head(AT_MOST)
     named = labels(study.trials, done["trial"].tolist())
     done = done.drop(columns=["state", "verdict", *parameters.varied(study.trials)], errors="ignore")
@@ -96,7 +96,9 @@ def _test(study: StudyFrames) -> str:
     found = confirmed.of(study)
     if found is not None:
         return conditions.of_tests(found.comparisons)
-    return "" if best.several(study) else "Test: a bootstrap over the rows that holds for all comparisons at once."
+    if best.several(study):
+        return ""
+    return "Test: a bootstrap over the rows that holds for all pairs of configurations at once."
 
 
 # --- figures ----------------------------------------------------------------------------------------------

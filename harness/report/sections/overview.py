@@ -1,14 +1,12 @@
-"""Overview: what was asked, the best configuration and how sure it is, what ran, what failed, how long it took."""
+"""Overview: the morning after, with what was asked and how long it took."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from harness.analysis import overfitting, parameters
-from harness.records import STATES
-from harness.report import best, stated
+from harness.report import best, expected, morning, stated
 from harness.report.cells import cell, duration
-from harness.report.naming import listed, plural, unstated, value
+from harness.report.naming import listed
 from harness.report.section import Content, section
 from harness.report.study_frames import StudyFrames
 
@@ -17,54 +15,10 @@ _NAMES = {"accuracy": "accuracy", "exact_match": "exact match", "f1": "F1", "mcc
 
 @section(order=0, title="Overview")
 def build(study: StudyFrames) -> Content:
-    """The first screen: the answer with its certainty, what ran, what failed, and the verdicts in numbers."""
-    found = best.of(study)
-    findings = []
-    if found.trial is not None:
-        findings.append(
-            f"Best configuration: {_configuration(study, found)}, with {found.value} ({_which(study, found)})."
-        )
-    findings.append(found.certainty)
-    findings.append(_verdicts(study))
-    findings.append(_ran(study))
-    return Content(findings=[sentence for sentence in findings if sentence], facts=_facts(study, found))
-
-
-def _configuration(study: StudyFrames, found: best.Best) -> str:
-    assert found.trial is not None  # noqa: S101 - the caller has looked
-    names = parameters.varied(study.trials) or [
-        "model",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "max_length",
-        "freeze",
-    ]
-    return ", ".join(f"{name} {value(found.trial[name])}" for name in names if not unstated(name, found.trial[name]))
-
-
-def _which(study: StudyFrames, found: best.Best) -> str:
-    assert found.standing is not None  # noqa: S101 - the caller has looked
-    numbers = [run.trial for run in found.standing.runs]
-    trials = f"trial{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
-    return f"configuration {found.standing.configuration}, {trials}" if best.several(study) else trials
-
-
-def _verdicts(study: StudyFrames) -> str:
-    judged = study.judged
-    if judged.empty:
-        return ""
-    return f"Verdicts: {listed(overfitting.counted(judged))}."
-
-
-def _ran(study: StudyFrames) -> str:
-    counts = study.trials["state"].value_counts()
-    said = [f"{int(counts[state])} {state}" for state in STATES if state in counts.index]
-    if not said:
-        return "No trial was started."
-    failed = study.trials[study.trials["state"] == "failed"]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in failed["reason"].value_counts().items())
-    return f"{plural(len(study.trials), 'trial')}: {listed(said)}{f' (failed: {reasons})' if reasons else ''}."
+    """The first screen: the best with its interval and certainty, what to run next, what ran, failed and was mended."""
+    found = morning.of(study)
+    notes = [expected.SOURCE] if expected.of(study) is not None else []
+    return Content(found.best, _facts(study, best.of(study)), notes=notes, groups=found.groups())
 
 
 def _facts(study: StudyFrames, found: best.Best) -> list[tuple[str, str]]:

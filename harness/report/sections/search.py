@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from harness.analysis import parameters, search
+from harness.analysis import search
 from harness.report import best, stated
-from harness.report.cells import is_fraction, points
+from harness.report.cells import duration, is_fraction, points
 from harness.report.charts import bars, scatter
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
@@ -22,12 +21,12 @@ def build(study: StudyFrames) -> Content:
     if study.trials.empty:
         return Content(findings=["No trial was started."])
     if stated.is_published(study):  # nobody searched
-        return Content(tables=[_trials(study)])
+        return Content()
     found = best.of(study)
     history = search.history(_tried(study), study.objective.direction)
     importance = search.importance(study.trials)
     drawings = [_history(study, history)] if history["objective"].notna().any() else []
-    tables = [*([_configurations(study)] if best.several(study) else []), _trials(study)]
+    tables = [_configurations(study)] if best.several(study) else []
     if len(importance.frame):
         drawings.append(_importance(importance.frame, importance.note))
         tables.append(Table("importance", importance.frame, f"Importance of each parameter: {importance.note}."))
@@ -68,9 +67,24 @@ def _findings(study: StudyFrames, found: best.Best, history: pd.DataFrame) -> li
     if behind:
         full = found.standing.full
         sentences.append(f"Ranked behind those with {full} complete trials: {what} {listed(behind)}.")
+    sentences += _spared(study)
     if study.trials["seed"].nunique() == 1 and len(done) > 1:
         sentences.append("Every trial used one seed: another seed may order close trials differently.")
     return sentences
+
+
+def _spared(study: StudyFrames) -> list[str]:
+    """Folds that were pruned before they were started; a trial that was pruned at work has an epoch."""
+    spared = study.trials[(study.trials["state"] == "pruned") & study.trials["best_epoch"].isna()]
+    if spared.empty:
+        return []
+    trained = study.trials.loc[study.trials["state"] == "complete", "total_seconds"]
+    saved = f", about {duration(len(spared) * float(trained.mean()))}" if trained.notna().any() else ""
+    of = plural(spared["configuration"].nunique(), "configuration")
+    return [
+        f"Pruning between folds spared {plural(len(spared), 'trial')} of {of}{saved}: fold by fold worse than the best "
+        "one then known (Wilcoxon signed-rank test, not corrected for being repeated)."
+    ]
 
 
 def _importances(frame: pd.DataFrame) -> list[str]:
@@ -147,30 +161,3 @@ def _configurations(study: StudyFrames) -> Table:
     spread = "standard_deviation_share" if is_fraction(metric) else "standard_deviation"
     columns = {"objective": named, "standard_deviation": spread}
     return Table("configurations", best.table(study).rename(columns=columns), best.RULE)
-
-
-def _trials(study: StudyFrames) -> Table:
-    shown_anyway = study.objective.at == "best" and study.objective.metric in ("loss", "accuracy", "exact_match", "f1")
-    names = [
-        *parameters.varied(study.trials),
-        *([] if shown_anyway else ["objective"]),
-        "best_epoch",
-        "validation_loss",
-        *(
-            name
-            for name in ("accuracy", "exact_match", "f1")
-            if name in study.trials and study.trials[name].notna().any()
-        ),
-    ]
-    shown = ["trial", "state", *dict.fromkeys(names), "total_seconds", "verdict_words"]
-    frame = study.trials[[name for name in shown if name in study.trials]]
-    ascending = study.objective.direction == "minimize"
-    done = np.where(study.trials["state"] == "complete", 0, 1)
-    order = frame.assign(rank=done, by=study.trials["objective"])
-    order = order.sort_values(["rank", "by", "trial"], ascending=[True, ascending, True], kind="stable")
-    return Table(
-        "trials",
-        order.drop(columns=["rank", "by"]).rename(columns={"verdict_words": "verdict"}).reset_index(drop=True),
-        f"All {plural(len(frame), 'trial')}, complete ones first, by {best.words_of(study.objective)}; metrics are of "
-        "the validation examples at the best epoch.",
-    )
