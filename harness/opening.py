@@ -16,6 +16,7 @@ from harness.jobs import Prepared, PrepareJob
 from harness.results.rows import StudyRow
 from harness.results.store import Store
 from harness.spec import StudyFile, StudySpec
+from harness.study_file.cross_checks import study_cautions
 
 REMEDY = "or start another study with --set study=NEW-NAME"
 
@@ -53,7 +54,7 @@ def prepare(
     store.record_prepared(row.id, prepared)
     git = git_state(file.path.parent if file.path else Path())
     environment = store.record_environment({**prepared.environment, "git": git})
-    for warning in prepared.warnings:
+    for warning in (*prepared.warnings, *study_cautions(file.spec)):
         observer.note(f"warning: {warning}")
     revisions = {model.name: model.revision for model in prepared.models}
     return Opened(environment, data_at(file.spec, prepared.data_revision), revisions)

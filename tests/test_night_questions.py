@@ -8,6 +8,8 @@ import pytest
 from nights import Night, end
 
 from harness.builtin import corpus
+from harness.spec import parse_study
+from harness.study_file.cross_checks import study_cautions
 
 STUDY = """
 study: night
@@ -55,6 +57,19 @@ def night(tmp_path_factory):
     code, output = night.run()
     assert code == 0, output
     return night
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (STUDY.replace("metric: f1", "metric: loss").replace("learning_rate: 3e-3", "stride: 8"), "another stride"),
+        (STUDY.replace("learning_rate: 3e-3", "stride: 8"), ""),
+        (STUDY.replace("metric: f1", "metric: loss"), ""),
+    ],
+)
+def test_a_choice_by_losses_of_other_windows_is_warned_of(text, warned):
+    cautions = list(study_cautions(parse_study(text).spec))
+    assert [warned in caution for caution in cautions] == ([True] if warned else [])
 
 
 def test_every_trial_has_exact_match_f1_and_loss(night):

@@ -82,6 +82,7 @@ def test_squad_is_the_published_run_and_a_search_around_it() -> None:
     assert spec.data.validation == SplitSpec(split="validation", size=500, stratify=False, shuffle=False)
     assert {"freeze", "max_length", "stride"} <= set(spec.search)
     assert spec.max_lengths() == (256, 384)
+    assert [objective.metric for objective in spec.objectives] == ["f1"]  # losses of other windows do not compare
 
 
 def test_the_comments_on_local_files_can_be_typed_as_they_stand() -> None:

@@ -80,6 +80,17 @@ def study_faults(spec: StudySpec) -> Iterator[Fault]:
         yield ("replicates",), f"must be 1 beside a list of seeds, got {spec.replicates}; give one seed or take it out"
 
 
+def study_cautions(spec: StudySpec) -> Iterator[str]:
+    """What may be asked for and does not mean what it seems to."""
+    varied = [name for name, used in (("max_length", spec.max_lengths()), ("stride", spec.strides())) if len(used) > 1]
+    by_loss = [objective.metric for objective in spec.objectives if objective.metric == "loss"]
+    if spec.task == QUESTION_ANSWERING and varied and by_loss:
+        yield (
+            f"trials with another {' or '.join(varied)} see other windows, and the loss is their mean: shorter windows "
+            "without an answer lower it; objective: f1 or exact_match compares such trials"
+        )
+
+
 def _columns_of_another_task(spec: StudySpec) -> Iterator[Fault]:
     read = COLUMNS.get(spec.task)
     if read is None:
