@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.analysis.crossed import crossed_t, hierarchical_bootstrap, pigeonhole_means
 from harness.analysis.families import Comparison, corrected, over_seeds
 from harness.analysis.paired import discordant, mcnemar, paired_t, sign_flip_p
-from harness.analysis.statistics import Difference, paired_bootstrap
+from harness.analysis.statistics import Difference, paired_bootstrap, resampled_means, simultaneous_differences
 from harness.analysis.unpaired import shares, welch_t
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +70,23 @@ def paired_answers(
     for _ in range(studies):
         a, b = rng.random((2, examples)) < right
         yield a, np.where(rng.random(examples) < alike, a, b)
+
+
+def equal_configurations(
+    rng: np.random.Generator, studies: int, configurations: int, examples: int
+) -> Iterator[Floats]:
+    """Right or wrong of equally good configurations that answer much alike, shape (examples, configurations)."""
+    for _ in range(studies):
+        shared, own = rng.random((examples, 1)), rng.random((examples, configurations))
+        alike = rng.random((examples, configurations)) < 0.5
+        yield (np.where(alike, shared, own) < 0.8).astype(np.float64)
+
+
+def chosen_is_told_apart(scores: Floats, resamples: int, seed: int) -> bool:
+    """Whether the best of equal configurations, chosen by these very examples, is told apart from any other."""
+    means, draws = scores.mean(axis=0), resampled_means(scores, resamples, seed)
+    found = simultaneous_differences(means, draws, to=int(means.argmax()))
+    return bool((found.high < 0).any())
 
 
 CROSSED = {
@@ -147,7 +164,17 @@ def measured() -> Iterator[Row]:
         families = family_of_seeds(rng, 10_000, 4, seeds)
         wrong = np.mean([any(each.told_apart for each in corrected(family)) for family in families])
         yield Row("paired t and Holm", f"family of 4, {seeds} seeds: any rejection", 10_000, float(wrong), None)
+    yield from chosen_rows()
     yield from crossed_rows()
+
+
+def chosen_rows() -> Iterator[Row]:
+    """The best of a search against all others, on the examples that chose it."""
+    for configurations in (5, 10, 30):
+        drawn = enumerate(equal_configurations(np.random.default_rng(configurations), 1000, configurations, 300))
+        wrong = np.mean([chosen_is_told_apart(scores, 2000, i) for i, scores in drawn])
+        of = f"the best of {configurations} on the 300 examples that chose it: any rejection"
+        yield Row("max-t over all pairs", of, 1000, float(wrong), None)
 
 
 def crossed_rows() -> Iterator[Row]:

@@ -250,7 +250,7 @@ def test_equal_models_are_rarely_told_apart_though_there_are_many():
         told += (
             len(best_configuration(logits, references, "accuracy", resamples=300, seed=seed).not_distinguishable) < 9
         )
-    assert told / 60 < 0.35  # the best of ten was chosen for being best, so more than one in twenty
+    assert told / 60 < 0.14  # one in twenty and chance, though the best of ten was chosen by the same examples
 
 
 def test_seeds_are_averaged_example_by_example_before_the_bootstrap(reviews):

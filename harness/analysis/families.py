@@ -199,14 +199,15 @@ def over_examples(a: str, b: str, metric: str, scores_a: npt.ArrayLike, scores_b
 def of_all_at_once(a: str, b: str, metric: str, row: Mapping[Any, Any], examples: int, tests: int) -> Comparison:
     """The best of many on these examples against one of the others: what `search.Sureness` found, bounds and p value.
 
-    They hold for all configurations at once, so that it does not matter that the same examples chose the best.
+    They hold for all pairs of configurations at once, so that it does not matter that the same examples chose the
+    best.
 
     Args:
         a, b: names of the best and of the other.
         metric: name of the metric.
         row: the other's row of `Sureness.frame`, whose difference is b minus a.
         examples: that all were scored on.
-        tests: other configurations in that frame.
+        tests: pairs of configurations in that frame.
     """
     low, high = -row["difference_high"], -row["difference_low"]
     difference = Difference(-row["difference"], low, high, math.nan, examples)

@@ -153,9 +153,9 @@ def best_configuration(
     replicates of a configuration are averaged first: per example for loss and accuracy, else the metric
     of each on the drawn examples. `probability_best` is the share of resamples that a configuration
     wins (ties are shared). `low` and `high` are the percentile interval of the metric itself; the
-    interval of the difference to the best holds for all configurations at once (see
-    `statistics.simultaneous_differences`), and one whose interval reaches zero is not distinguishable
-    from the best.
+    interval of the difference to the best holds for all pairs of configurations at once, so that it does
+    not matter that the same examples chose the best (see `statistics.simultaneous_differences`), and one
+    whose interval reaches zero is not distinguishable from the best.
 
     Args:
         logits: configuration -> the logits of each replicate at the epoch that the objective reads, shape

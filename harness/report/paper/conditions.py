@@ -51,7 +51,7 @@ def of_tests(family: Sequence[Comparison]) -> str:
         return ""
     tests = listed(sorted({each.test for each in family}))
     at_once = family[0].test == "max-t bootstrap"
-    how = "corrected for all comparisons at once" if at_once else f"corrected by Holm for {len(family)}"
+    how = "corrected for all pairs of configurations at once" if at_once else f"corrected by Holm for {len(family)}"
     return f"Test: {tests}, two-sided, {how if len(family) > 1 else 'one comparison'}."
 
 

@@ -87,6 +87,13 @@ STATISTICS = (
         "Proceedings of the 2020 Conference on Empirical Methods in Natural Language Processing", 2020,
         pages="9263--9274", doi="10.18653/v1/2020.emnlp-main.745",
     ),
+    Reference(
+        "westfall1993", "book",
+        {
+            "author": "Westfall, Peter H. and Young, S. Stanley", "publisher": "Wiley", "year": "1993",
+            "title": "Resampling-Based Multiple Testing: Examples and Methods for p-Value Adjustment",
+        },
+    ),
     _article(
         "romano2005", "Romano, Joseph P. and Wolf, Michael",
         "Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing",

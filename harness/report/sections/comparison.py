@@ -32,9 +32,10 @@ _TESTS = (
     "would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources and errors."
 )
 _AT_ONCE = (
-    "A bootstrap over the rows (max-t): bounds and p values hold for all configurations at once, so that it does not "
-    "matter that the same rows chose the best; needed is how many examples a difference of that size would take (80% "
-    "power), detectable the smallest that these would find. docs/statistics.md has sources and errors."
+    "A bootstrap over the rows (max-t over all pairs): bounds and p values hold for every pair of configurations at "
+    "once, so that it does not matter that the same rows chose the best; needed is how many examples a difference of "
+    "that size would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources "
+    "and errors."
 )
 _SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "seeds"]
 _SHOWN += ["examples", "replicated", "effect_size", "wins", "needed", "detectable"]
@@ -268,9 +269,10 @@ def _over_examples(study: StudyFrames) -> list[Comparison]:
     named = confirmed.named(study, [int(row["configuration"]) for row in rows])
     leader, *others = rows
     metric, examples = study.objective.metric, len(study.examples)
+    pairs = len(rows) * (len(rows) - 1) // 2
     return [
         families.of_all_at_once(
-            named[leader["configuration"]], named[row["configuration"]], metric, row, examples, len(others)
+            named[leader["configuration"]], named[row["configuration"]], metric, row, examples, pairs
         )
         for row in others[:COMPARED]
     ]
