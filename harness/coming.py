@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.configuration import TrialConfig
+from harness.confirming import Confirming
+from harness.grid import confirming, folds
 from harness.records import State
 from harness.results.engine import Target, database_path, is_server, open_engine
 from harness.results.rows import TrialRow
 from harness.results.store import Store
 from harness.sampling import Tried
-from harness.search import Search
+from harness.search import Proposal, Search
 from harness.spec import PrunerSpec, StudyFile, StudySpec
 from harness.study import refuse_another
 
@@ -37,15 +39,20 @@ COSTLY = (
 
 
 class Begun(NamedTuple):
-    """What the record holds of a study: its trials, and the seconds of all invocations."""
+    """What the record holds of a study: its trials, the seconds of all invocations, and what it has confirmed."""
 
     trials: Sequence[TrialRow] = ()
     seconds: float = 0.0
+    confirming: Confirming | None = None
 
     @property
     def finished(self) -> int:
         """Trials to which nothing more will happen."""
         return sum(trial.finished for trial in self.trials)
+
+    def confirms(self, trial: TrialRow) -> bool:
+        """Whether a trial is not the search's."""
+        return self.confirming is not None and self.confirming.of(trial)
 
 
 class Coming(NamedTuple):
@@ -67,14 +74,18 @@ class Ahead(NamedTuple):
     """What is still to come.
 
     Attributes:
-        drawn: one by one, in order.
-        total: of all, those that were not drawn included; None while only time bounds the study.
+        drawn: the search's, one by one, in order.
+        total: of these, those that were not drawn included; None while only time bounds the study.
         exact: whether the drawn ones are these and no others, whatever comes out.
+        confirming: those after the search whose configuration is known.
+        unknown: how many more confirm what the search has yet to find.
     """
 
     drawn: list[Coming]
     total: int | None
     exact: bool
+    confirming: list[Coming]
+    unknown: int
 
 
 def begun(target: Target, file: StudyFile) -> Begun:
@@ -90,15 +101,17 @@ def begun(target: Target, file: StudyFile) -> Begun:
         if row is None:
             return Begun()
         refuse_another(store, row, file)
-        return Begun(store.trials(row.id), store.invocation_seconds(row.id))
+        confirmed = Confirming(store, row, file.spec)
+        return Begun(store.trials(row.id), store.invocation_seconds(row.id), confirmed)
 
 
 def ahead(spec: StudySpec, record: Begun) -> Ahead:
-    """The trials that wait or were interrupted, and those that the search will propose."""
+    """The trials that wait or were interrupted, those that the search will propose, and those that confirm."""
     # nothing is pruned of what came out alike; to ask gp is dear, and its points are not known before the night anyway
     asked = spec.model_copy(update={"pruner": PrunerSpec()} | ({"sampler": "random"} if spec.sampler == "gp" else {}))
-    search = Search(asked, [Tried.of(row) for row in record.trials])
-    known = {(row.config.fingerprint, row.replicate, row.fold): row for row in record.trials}
+    searched = [row for row in record.trials if not record.confirms(row)]
+    search = Search(asked, [Tried.of(row) for row in searched])
+    known = {(row.config.fingerprint, row.replicate, row.fold): row for row in searched}
     drawn = [Coming(row.config, row.seed, row.replicate, row.fold) for row in known.values() if not row.finished]
     sampled, number = 0, len(record.trials)
     while sampled < DRAWN:
@@ -110,8 +123,27 @@ def ahead(spec: StudySpec, record: Begun) -> Ahead:
         search.finish(number, "complete", [0.0] * len(spec.objectives))
         sampled += proposal.origin == "sampled"
         number += 1
-    total = None if search.total is None else max(search.total - record.finished, len(drawn))
-    return Ahead(drawn, total, sampled == 0)
+    finished = sum(row.finished for row in searched)
+    total = None if search.total is None else max(search.total - finished, len(drawn))
+    return Ahead(drawn, total, sampled == 0, *_to_confirm(spec, record, search, searching=bool(drawn)))
+
+
+def _to_confirm(spec: StudySpec, record: Begun, search: Search, searching: bool) -> tuple[list[Coming], int]:
+    """The trials after the search that are known, and how many more there will be."""
+    if not searching and record.confirming is not None:
+        proposals = record.confirming.to_come(record.trials, search)
+        waiting = [row for row in record.trials if record.confirms(row) and not row.finished]
+        both: list[TrialRow | Proposal] = [*waiting, *proposals]
+        return [Coming(each.config, each.seed, each.replicate, each.fold, False) for each in both], 0
+    known = []
+    if spec.confirm is not None and spec.confirm.baseline is not None:
+        config, first = spec.complete(spec.confirm.baseline), max(spec.replicates, len(spec.seeds))
+        known = [
+            Coming(config, search.seed_of(replicate), replicate, fold, False)
+            for replicate in range(first, first + spec.confirm.seeds)
+            for fold in folds(spec)
+        ]
+    return known, confirming(spec) - len(known)
 
 
 def _alike(number: int, trial: Coming, state: State = "waiting") -> Tried:

@@ -66,6 +66,14 @@ class Confirming:
         if wanted != self.choice:
             self._record(wanted, known, search)
             self._choices.append(wanted)
+        return self.to_come(known, search)
+
+    def to_come(self, trials: Iterable[TrialRow], search: Search) -> list[Proposal]:
+        """The trials that `begin` gives, without choosing."""
+        known = list(trials)
+        wanted = self._wanted(known)
+        if wanted is None:
+            return []
         configs = self._configs(known)
         return [
             Proposal(configs[key], search.seed_of(replicate), replicate, fold, "baseline")

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from harness.plan import Group, StudyPlan
+from harness.plan_sums import Group, StudyPlan
 from harness.terminal import duration, facts, table_of
 
 MOST_ROWS = 20
@@ -34,13 +34,14 @@ def plan_tables(plan: StudyPlan) -> list[RenderableType]:
 
 
 def shown_columns(groups: Sequence[Group]) -> list[str]:
-    """What every table has, and what differs between groups."""
+    """What every table has, and what differs between groups; what for, where some confirm."""
     names = list(groups[0].values)
-    return [name for name in names if name in ALWAYS_SHOWN or len({group.values[name] for group in groups}) > 1]
+    parts = ["part"] if any(group.part != "search" for group in groups) else []
+    return parts + [name for name in names if name in ALWAYS_SHOWN or len({group.values[name] for group in groups}) > 1]
 
 
 def _values(group: Group, columns: Sequence[str]) -> list[Any]:
-    return [group.values[name] for name in columns]
+    return [group.part if name == "part" else group.values[name] for name in columns]
 
 
 def _costs(group: Group) -> tuple[Any, ...]:
@@ -60,16 +61,20 @@ def words(plan: StudyPlan) -> Mapping[str, str]:
     most = "at most " if plan.at_most else ""
     trials = "as many as time allows" if plan.trials is None else f"{plan.trials}"
     said = f" ({plan.finished} are finished)" if plan.finished else ""
-    drawn = "" if plan.trials == plan.drawn else f"; {plan.drawn} were looked at, the others taken to cost as much"
+    whole = plan.trials is not None and plan.trials - plan.confirming == plan.drawn
+    drawn = "" if whole else f"; {plan.drawn} of the search were looked at, its others taken to cost as much"
     kind = "" if plan.exact else "; beyond its first ones a sampler will choose others than these"
     first = f" for the first {plan.drawn} trials"
     part = first if plan.trials is None else ""
     saved = plan.unshared_seconds - plan.seconds
     found = {
         "trials": f"{trials}{said}{drawn}{kind}",
-        "steps": f"{most}{plan.steps:,}" + ("" if plan.trials == plan.drawn else first),
+        "steps": f"{most}{plan.steps:,}" + ("" if whole else first),
         "time": f"{most}{span(plan.seconds)}{part}" + (f", less by {plan.at_most}" if plan.at_most else ""),
         "adaptation": f"{span(plan.adapting_seconds)} of it, before the first trial; none where it was done before",
+        "search": f"{span(plan.seconds - plan.confirming_seconds)} of it",
+        "confirm": f"{plan.confirming} of the trials, {span(plan.confirming_seconds)} of the time; "
+        "what the search finds is taken to cost what its trials cost in the mean",
         "caches": f"save {span(saved)} of {span(plan.unshared_seconds)}" if saved > 0 else "save nothing",
         "workers": f"{plan.workers} on {plan.device}"
         + ("; they are taken not to slow each other" if plan.workers > 1 else ""),
@@ -79,6 +84,8 @@ def words(plan: StudyPlan) -> Mapping[str, str]:
         "estimate": f"{plan.probed} of {plan.shapes} shapes of steps probed"
         + ("" if plan.probed == plan.shapes else ", the others derived from them"),
     }
+    if not plan.confirming:
+        del found["search"], found["confirm"]
     if not plan.adapting_seconds:
         del found["adaptation"]
     if plan.seconds_left is not None:

@@ -14,16 +14,20 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts freezing
+errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts
+freezing
 masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled encoder
-cache profiling prefix sharing evaluation attribution optimization divergence
-training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation auditing
+cache profiling energy prefix sharing evaluation attribution optimization divergence
+training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation
+auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
-executors results roster shelf grid sampling fold_pruning search deadline board asking opening adapting confirming night
-study drift reproducing auditor coming predictor prediction_files schedule plan findings machine repair doctor
-exchange analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
+executors results roster shelf grid sampling fold_pruning search deadline board asking opening adapting confirming
+night
+study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor
+scripts epoch_clock script_facts callback exchange analysis report explaining demo_page demo study_reference
+terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
 
@@ -31,9 +35,9 @@ COORDINATOR = """
 errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
 metrics published published_tables published_folders verdicts freezing environment executors results roster shelf
 grid sampling fold_pruning search deadline board asking opening adapting confirming night study drift reproducing
-auditor coming predictor prediction_files schedule plan findings machine repair doctor exchange analysis report
-explaining demo_page demo study_reference terminal plan_tables live commands cli command_reference name_reference
-reference
+auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor scripts exchange analysis
+report explaining demo_page demo study_reference terminal plan_tables live commands cli command_reference
+name_reference reference
 """.split()
 
 
@@ -108,7 +112,7 @@ def test_the_coordinator_never_imports_torch() -> None:
 
 
 def test_only_the_store_writes_our_tables() -> None:
-    nouns = ("study", "session", "trial", "epoch", "attribution", "published")
+    nouns = ("study", "session", "trial", "epoch", "attribution", "published", "script")
     writers = {"results.store", "results.schema", *(f"results.{noun}_writes" for noun in nouns)}
     for name, path in modules().items():
         if name in writers or name.startswith("results.migrations"):

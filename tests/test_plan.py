@@ -9,21 +9,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import results_support
 from nights import Night
 from rich.console import Console
 
-from harness.coming import Begun, Coming, ahead, begun
+from harness.coming import Ahead, Begun, Coming, ahead, begun
 from harness.configuration import TrialConfig
 from harness.errors import SpecError
 from harness.jobs import ModelCost, Probed, TrialCost
-from harness.plan import Measured, StudyPlan, add_up, in_time
+from harness.plan_sums import Measured, StudyPlan, add_up, in_time
 from harness.plan_tables import plan_tables, size, words
 from harness.records import TrialOutcome
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.schedule import Bill, Placed, place
 from harness.search import Search
-from harness.spec import StudyFile, parse_study
+from harness.spec import StudyFile, StudySpec, parse_study
 
 HEAD = """
 study: planned
@@ -124,6 +125,37 @@ def test_looking_makes_no_database(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+CONFIRM = "confirm={top: 2, seeds: 3, baseline: {epochs: 8}}"
+
+
+def test_what_confirms_the_search_is_counted_the_baseline_as_it_is() -> None:
+    found = ahead(study(GRID, CONFIRM).spec, Begun())
+    assert (len(found.drawn), found.total, found.unknown) == (12, 12, 6)
+    assert [(trial.config.epochs, trial.seed) for trial in found.confirming] == [(8, 44), (8, 45), (8, 46)]
+    assert (drawn(GRID), found.drawn[0].config) == (found.drawn, drawn(GRID)[0].config)
+
+
+def test_after_the_search_the_trials_that_confirm_are_the_best_ones(tmp_path: Path) -> None:
+    text = HEAD + "configurations: [{epochs: 1}, {epochs: 2}, {epochs: 3}]\nobjective: loss\n"
+    file = study(text, "confirm={top: 1, seeds: 2}")
+    with Store.open(str(tmp_path / "results.db")) as store:
+        key = store.create_study(file)
+        with store.hold(key):
+            for number, trial in enumerate(drawn(text)):
+                added = store.add_trial(key, trial.config, trial.seed, 0, None, "explicit")
+                store.start_trial(added.id, "w0", store.record_environment({}))
+                losses = (0.9, 0.2, 0.5)
+                for epoch in range(1, trial.config.epochs + 1):
+                    store.record_epoch(added.id, results_support.epoch(epoch, validation=losses[number]))
+                store.finish_trial(added.id, TrialOutcome("complete"))
+    found = ahead(file.spec, begun(str(tmp_path / "results.db"), file))
+    assert (found.drawn, found.total, found.unknown) == ([], 0, 0)
+    assert [(trial.config.epochs, trial.seed) for trial in found.confirming] == [(2, 43), (2, 44)]
+    plan = planned_of(file.spec, found)
+    assert (plan.trials, plan.confirming, [group.part for group in plan.groups]) == (2, 2, ["confirm"])
+    assert plan.seconds == pytest.approx(1 + 2 * 2 * 10)
+
+
 # --- placing -----------------------------------------------------------------------------------------------
 
 
@@ -203,10 +235,15 @@ def planned(
     text: str, *sets: str, slots: int = 1, budget: int = 10**9, free: int = 10**9, **values: object
 ) -> StudyPlan:
     spec = study(text, *sets).spec
-    coming = ahead(spec, Begun())
+    return planned_of(spec, ahead(spec, Begun()), slots, budget, free, **values)
+
+
+def planned_of(
+    spec: StudySpec, coming: Ahead, slots: int = 1, budget: int = 10**9, free: int = 10**9, **values: object
+) -> StudyPlan:
     costs = {
         trial.course: cost(**({"train_seconds": (10.0,) * trial.config.epochs, "cache_bytes": 100} | values))
-        for trial in coming.drawn
+        for trial in [*coming.drawn, *coming.confirming]
     }
     probed = Probed(tuple(costs.values()), {"builtin:tiny": ModelCost(0.0, 0.0, 500, 400)}, 0.0, "cpu", 10**9, 6, 6)
     return add_up(spec, Begun(), coming, Measured(costs, probed, 1.0), slots, free, budget)
@@ -226,6 +263,34 @@ def test_trials_that_were_not_drawn_cost_the_mean() -> None:
     plan = planned(SAMPLED, "budget.trials=400", "search.epochs=[2, 3]", train_seconds=(4.0,))
     assert (plan.trials, plan.drawn, plan.exact) == (400, 200, False)
     assert plan.seconds == pytest.approx(1 + 400 * 4)
+
+
+def test_search_and_confirmation_are_told_apart_what_is_not_found_yet_costs_the_mean() -> None:
+    plan = planned(GRID, CONFIRM)
+    assert (plan.trials, plan.confirming, plan.drawn) == (12 + 9, 9, 12)
+    assert plan.confirming_seconds == pytest.approx(6 * 2 * 10 + 3 * 8 * 10)  # the grid has 2 epochs in the mean
+    assert plan.seconds == pytest.approx(planned(GRID).seconds + plan.confirming_seconds)
+    assert sum(group.trials for group in plan.groups if group.part == "confirm") == 9
+    told = words(plan)
+    assert (told["trials"], told["search"]) == ("21", "0:04:01 of it")
+    assert told["confirm"].startswith("9 of the trials, 0:06:00 of the time")
+    assert "confirm" in shown(plan) and "confirm" not in shown(planned(GRID))
+
+
+def test_confirmation_is_in_the_plan_of_a_search_that_was_not_drawn_whole_and_of_one_without_an_end() -> None:
+    plan = planned(SAMPLED, "budget.trials=400", CONFIRM, train_seconds=(4.0,))
+    assert (plan.trials, plan.drawn, plan.confirming) == (409, 200, 9)
+    assert plan.seconds == pytest.approx(1 + 409 * 4)
+    assert plan.confirming_seconds == pytest.approx(9 * 4)
+    endless = planned(SAMPLED, "budget={time: 1h}", CONFIRM)
+    assert (endless.trials, endless.confirming) == (None, 9)
+
+
+def test_heads_of_the_search_are_trained_together_and_those_that_confirm_alone() -> None:
+    text = (
+        HEAD + "fixed: {freeze: classifier}\nsearch: {learning_rate: [1e-4, 1e-3, 1e-2]}\nconfirm: {top: 2, seeds: 2}\n"
+    )
+    assert planned(text, fusible=True, train_seconds=(10.0,)).seconds == pytest.approx(1 + 10 + 4 * 10)
 
 
 def test_pruner_and_early_stopping_make_it_at_most() -> None:
