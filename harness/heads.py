@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from harness.batches import Table
 from harness.devices import autocast, seed_dropout
+from harness.energy import EnergyMeter, reader_of
 from harness.errors import TrialFailure
 from harness.optimization import BETAS, EPSILON
 from harness.profiling import Load, MemoryPeak, Stopwatch
 from harness.records import EpochRecord, Progress, SpeedWindow
 from harness.streams import derive
 from harness.tasks.base import Logits
-from harness.training import early_stop, epoch_record, keep_best, learning_rate
+from harness.training import early_stop, epoch_record, keep_best, learning_rate, with_energy
 from harness.training_plan import Plan, Running, State, finished
 
 PROGRESS_STEPS = 200
@@ -142,15 +143,18 @@ def train_together(columns: Sequence[Column]) -> Iterator[tuple[int, EpochRecord
     epoch = 0
     while live:
         epoch += 1
-        training = yield from _pass(live, heads, epoch)
+        energy = EnergyMeter(reader_of(live[0].plan.encoder.device))
+        training = yield from _pass(live, heads, epoch, energy)
         failed = {}
         evaluation = _Evaluation(live[0].plan, heads)
+        used = energy.read()
         for position, column in enumerate(live):
             try:
                 record = training.record(column, position, len(live), evaluation)
             except TrialFailure as failure:
                 failed[column.trial] = failure
                 continue
+            record = with_energy(record, used, len(live))
             column.state.records.append(record)
             keep_best(column.plan, column.state, partial(heads.tensors, position))
             column.state.stopped = early_stop(column.plan.config, column.state.records)
@@ -240,7 +244,9 @@ class _Pass:
         return replace(record, load=self.load, peak_memory_bytes=self.memory)
 
 
-def _pass(live: Sequence[Column], heads: Heads, epoch: int) -> Generator[Progress, None, _Pass]:
+def _pass(
+    live: Sequence[Column], heads: Heads, epoch: int, energy: EnergyMeter
+) -> Generator[Progress, None, _Pass]:
     """One epoch's steps of all heads."""
     plan = live[0].plan
     size, steps, device = plan.config.effective_batch_size, plan.steps_per_epoch, plan.encoder.device
@@ -265,6 +271,7 @@ def _pass(live: Sequence[Column], heads: Heads, epoch: int) -> Generator[Progres
         losses.append(loss)
         norms.append(norm)
         clock.step(len(batch.rows), batch.tokens, batch.padded_tokens)
+        energy.sample()
         if step % PROGRESS_STEPS == 0:
             yield Progress(epoch, before + step + 1, max(column.plan.total_steps for column in live))
     seconds = clock.stop()

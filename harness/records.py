@@ -56,6 +56,8 @@ class EpochRecord:
         windows: steady training windows, first steps left out.
         flops: floating-point operations of the epoch's training passes, real tokens; None if unknown.
         load: other processes' share of the CPUs during the epoch, 0 to 1; None if unknown.
+        energy_joules: what the device used for training steps and evaluation; None where it does not tell.
+        energy_source: how that was read, and whether the device was shared; as `energy.Energy` has it.
         outputs: what the task keeps of the validation rows, by kind, float32, in the order of the split: logits of a
             classification, shape (examples, labels).
         test_outputs: the same of the test rows, where the trial reads them and the epoch is the best so far.
@@ -76,6 +78,8 @@ class EpochRecord:
     peak_memory_bytes: int | None = None
     flops: float | None = None
     load: float | None = None
+    energy_joules: float | None = None
+    energy_source: str | None = None
     outputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     test_outputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     margins: npt.NDArray[np.float32] | None = None

@@ -17,6 +17,7 @@ from harness.batches import Batch, Table
 from harness.configuration import Objective, TrialConfig
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
+from harness.energy import Energy, EnergyMeter, reader_of
 from harness.evaluation import Split, measure, predict, without_padding
 from harness.freezing import frozen
 from harness.metrics import direction
@@ -41,8 +42,11 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
         running = state.running
         plan.encoder.freeze(plan.config.freeze, running.epoch, plan.config.epochs)
         memory, load = MemoryPeak(plan.encoder.device), Load()
-        yield from _training_pass(plan, state, running, weights)
+        begun, energy = running.step, EnergyMeter(reader_of(plan.encoder.device))
+        yield from _training_pass(plan, state, running, weights, energy)
         record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read())
+        if not begun:  # of an epoch that another process began, the rest would pass for the whole
+            record = with_energy(record, energy.read())
         state.running = None
         state.records.append(record)
         began = time.perf_counter()
@@ -62,7 +66,9 @@ def _open_epoch(plan: Plan, epoch: int) -> Running:
 # --- the training pass -----------------------------------------------------------------------------
 
 
-def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing) -> Iterator[Progress | EpochRecord]:
+def _training_pass(
+    plan: Plan, state: State, running: Running, weights: Weighing, energy: EnergyMeter
+) -> Iterator[Progress | EpochRecord]:
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
     order, table = plan.order(running.epoch), plan.table(running.epoch)
@@ -77,6 +83,7 @@ def _training_pass(plan: Plan, state: State, running: Running, weights: Weighing
         tokens, padded = _optimiser_step(plan, state, running, table, rows, step, weights, watch)
         running.step += 1
         clock.step(len(rows), tokens, padded)
+        energy.sample()
         left = time.perf_counter()
         running.seconds, running.saving, running.windows = _account(done_before, clock, left)
         yield Progress(running.epoch, step + 1, plan.total_steps)
@@ -223,6 +230,13 @@ def epoch_record(
         margins=task.margins(trace, labels),
         outputs=task.outputs(validation, plan.validation.features, plan.validation.examples, config),
     )
+
+
+def with_energy(record: EpochRecord, energy: Energy | None, group: int = 1) -> EpochRecord:
+    """The record with its share of what a group of trials used; unchanged where that is not known."""
+    if energy is None:
+        return record
+    return replace(record, energy_joules=energy.joules / group, energy_source=energy.source)
 
 
 def _counts(plan: Plan, state: State) -> bool:

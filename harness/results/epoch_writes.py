@@ -33,6 +33,8 @@ EPOCH_FIELDS = (
     "peak_memory_bytes",
     "flops",
     "load",
+    "energy_joules",
+    "energy_source",
 )
 
 

@@ -18,7 +18,7 @@ from harness.results import tables
 from harness.results.views import VIEWS
 
 VERSION_TABLE = "harness_alembic_version"
-HEAD = "0006"
+HEAD = "0007"
 SCRIPTS = Path(str(import_module("harness.results.migrations").__file__)).parent
 
 

@@ -252,6 +252,8 @@ epoch_record = _table(
     _column("peak_memory_bytes", Whole, "most memory in use during the epoch", null=True),
     _column("flops", Number, "floating-point operations of the training passes", null=True),
     _column("load", Number, "other processes' share of the CPUs, 0 to 1", null=True),
+    _column("energy_joules", Number, "of the device, for training steps and evaluation", null=True),
+    _column("energy_source", Words, "counter or power samples; `, shared device` where others used it too", null=True),
     _column("attempt", Whole, "attempt of the trial that wrote it"),
     _column("recorded_at", Words, "UTC"),
     sa.CheckConstraint("epoch >= 1", name="epoch_from_one"),

@@ -45,6 +45,7 @@ SUMMARY = {
     "train_samples_per_second": "rows a second over all steady training windows",
     "eval_samples_per_second": "validation rows a second over all epochs",
     "peak_memory_bytes": "most memory in use over all epochs",
+    "energy_joules": "energy of the device over all epochs; missing unless every epoch has it",
     "trainable_parameters": "parameters that train",
     "total_parameters": "parameters of model and head",
     "shared_work": "what was taken from shared work, as JSON; missing when nothing was",
@@ -67,6 +68,7 @@ EPOCH = {
     "epoch_seconds": "training, evaluation and saving, in seconds",
     "train_samples_per_second": "rows a second over the epoch's steady training windows",
     "peak_memory_bytes": "most memory in use during the epoch",
+    "energy_joules": "energy of the device for training steps and evaluation",
 }
 
 VALIDATION = ("accuracy", "f1", "precision", "recall", "mcc", "exact_match", "perplexity")
@@ -105,6 +107,7 @@ def _records() -> sa.Subquery:
     """What a trial's epochs add up to."""
     record = epoch_record.c
     rate = sa.func.sum(record.evaluated_samples) / sa.func.nullif(sa.func.sum(record.validation_seconds), 0)
+    every = sa.func.count(record.energy_joules) == sa.func.count(record.epoch)
     return (
         sa.select(
             record.trial_id,
@@ -112,6 +115,7 @@ def _records() -> sa.Subquery:
             sa.func.max(record.peak_memory_bytes).label("peak_memory_bytes"),
             sa.type_coerce(rate, Number()).label("eval_samples_per_second"),
             sa.func.sum(record.train_seconds).label("train_seconds"),
+            sa.case((every, sa.func.sum(record.energy_joules))).label("energy_joules"),
         )
         .group_by(record.trial_id)
         .subquery("records")
@@ -167,6 +171,7 @@ def _summary_from(
         "train_samples_per_second": rates.c.rate,
         "eval_samples_per_second": records.c.eval_samples_per_second,
         "peak_memory_bytes": records.c.peak_memory_bytes,
+        "energy_joules": records.c.energy_joules,
         **{name: best.c[name] for name in ("train_loss", "validation_loss", *VALIDATION)},
     }
     source = (
@@ -191,6 +196,7 @@ def _epoch() -> sa.Select[tuple[object, ...]]:
         "epoch_seconds": record.train_seconds + record.evaluate_seconds + record.save_seconds,
         "train_samples_per_second": rates.c.rate,
         "peak_memory_bytes": record.peak_memory_bytes,
+        "energy_joules": record.energy_joules,
     }
     source = (
         epoch_record.join(trial, trial.c.id == record.trial_id)
