@@ -67,9 +67,12 @@ def make(study: StudyFrames, target: Target, kind: str, folder: Path) -> Any:
 
 def _opening(study: StudyFrames, target: Target, folder: Path) -> str:
     """The first cell: whose record this is, and where it lies."""
-    imported = ["import os"] if is_server(target) else ["from pathlib import Path"]
-    opened = _of_server() if is_server(target) else _of_file(database_path(target).name, path_from(folder, target))
-    return "\n".join([*imported, "", "from sqlalchemy import create_engine", "", *_subject(study), "", *opened])
+    server = is_server(target)
+    imported = ["import os", "", "from sqlalchemy import create_engine"]
+    if not server:
+        imported = ["from pathlib import Path", "", "from sqlalchemy import URL, create_engine"]
+    found = _of_server() if server else _of_file(database_path(target).name, path_from(folder, target))
+    return "\n".join([*imported, "", *_subject(study), "", *found])
 
 
 def _subject(study: StudyFrames) -> list[str]:
@@ -99,5 +102,6 @@ def _of_file(name: str, path: str) -> list[str]:
     return [
         f"database = Path({name!r})  # beside this notebook",
         *(elsewhere if path != name else []),
-        'engine = create_engine(f"sqlite:///{database.resolve().as_uri()}?mode=ro&uri=true")',
+        'read_only = {"mode": "ro", "uri": "true"}',
+        'engine = create_engine(URL.create("sqlite", database=database.resolve().as_uri(), query=read_only))',
     ]

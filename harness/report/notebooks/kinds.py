@@ -65,7 +65,8 @@ def _comparison(study: StudyFrames) -> tuple[str, ...]:
             f"configurations of {study.name!r} have no two seeds in common and no {metric} by example to compare; "
             f"harness confirm {study.name} runs the best few again with new seeds"
         )
-    return ("comparison_start", "comparison_examples", f"scores_{scores}", "comparison_bootstrap", "comparison_sentences")
+    scored = ("comparison_examples", f"scores_{scores}", "comparison_bootstrap")
+    return ("comparison_start", *scored, "comparison_sentences")
 
 
 def _share_seeds(places: list[Standing]) -> bool:
