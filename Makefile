@@ -25,8 +25,8 @@ docs: .venv/.ready-to-develop  ## generate what is generated in docs/
 	$(BIN)/python -m harness.reference --write docs
 
 bench: .venv/.ready-to-develop  ## against the plain Trainer; BENCH_ARGS names model and data (benchmarks/README.md)
-	$(BIN)/python -m benchmarks.run --validate --quality-seeds 5 $(BENCH_ARGS)
-	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.run --validate --quality-seeds 5 $(BENCH_ARGS); code=$$?; \
+		$(BIN)/python -m benchmarks.table && exit $$code
 
 bench-quick: .venv/.ready-to-develop  ## the same within minutes, on few built-in reviews
 	$(BIN)/python -m benchmarks.run --name quick --out build/benchmarks --cases full,classifier --repeats 1 \

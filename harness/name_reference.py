@@ -53,11 +53,6 @@ def _opening(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
 
 
-def metric_lines() -> dict[str, str]:
-    """Metric or cost and what it is of -> its line."""
-    return {f"{found.name} of {found.output}": found.doc for found in registered()}
-
-
 def section_lines() -> dict[str, str]:
     """Report section -> its line, in the report's order."""
     return {found.name: found.doc for found in sections()}

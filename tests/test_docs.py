@@ -19,8 +19,8 @@ import harness.verdicts as verdicts
 from harness.cli import app
 from harness.command_reference import commands, exit_codes, parameters
 from harness.freezing import words as freeze_words
-from harness.metrics import known
-from harness.name_reference import PRUNERS, SAMPLERS, metric_lines, section_lines, task_lines
+from harness.metrics import known, registered
+from harness.name_reference import PRUNERS, SAMPLERS, name_reference, section_lines, task_lines
 from harness.published import is_published, parse_published
 from harness.records import TrialOutcome
 from harness.reference import PAGES, differing
@@ -28,6 +28,7 @@ from harness.results.engine import open_engine
 from harness.results.store import Store
 from harness.spec import StudySpec, init_template, parse_study
 from harness.study_file.sections import PRUNER_OPTIONS
+from harness.tasks.base import Task
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = sorted({*ROOT.glob("*.md"), *(p for p in (ROOT / "docs").glob("*.md") if p.name not in PAGES)})
@@ -82,7 +83,14 @@ def test_every_exit_code_stands_on_the_page(page: str) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [task_lines(), metric_lines(), freeze_words(), SAMPLERS, PRUNERS, section_lines()],
+    [
+        task_lines(),
+        {f"{found.name} of {found.output}": found.doc for found in registered()},
+        freeze_words(),
+        SAMPLERS,
+        PRUNERS,
+        section_lines(),
+    ],
     ids=["tasks", "metrics", "freezing", "samplers", "pruners", "sections"],
 )
 def test_every_registered_name_has_a_line(lines: dict[str, str]) -> None:
@@ -94,7 +102,8 @@ def test_every_registered_name_has_a_line(lines: dict[str, str]) -> None:
 def test_no_sampler_pruner_or_metric_is_missing_from_the_names() -> None:
     assert set(SAMPLERS) == set(get_args(StudySpec.model_fields["sampler"].annotation))
     assert set(PRUNERS) == set(PRUNER_OPTIONS)
-    assert {line.partition(" of ")[0] for line in metric_lines()} == set(known())
+    page = name_reference().partition("## Metrics")[2].partition("## Freezing")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(known())
 
 
 # --- pages written by hand ------------------------------------------------------------------------------
@@ -178,8 +187,17 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    for path in re.findall(r"`((?:harness|tests|studies|docs)/[\w./-]+)`", page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    for path in re.findall(r"`((?:harness|tests|studies|docs)/[\w./-]+)`", text):
         assert (ROOT / path).exists() or path in ("studies/mine.yaml",), path
+    for name in re.findall(r"`(?:\.\./)?(test_\w+\.py)`", text):
+        assert list((ROOT / "tests").rglob(name)), name
+
+
+def test_the_page_on_adding_names_all_that_a_task_must_have() -> None:
+    table = (ROOT / "docs/adding.md").read_text("utf-8").partition("## A task")[2].partition("These are all")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE))))
+    assert named == {"output", *Task.__abstractmethods__}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/verdicts.md"])

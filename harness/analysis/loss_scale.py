@@ -31,7 +31,6 @@ BANDS = (
 )
 PUBLISHED = ((1, 1.1314, 1.6476), (2, 0.6137, 1.8053), (3, 0.4221, 1.8659))
 """(epoch, training loss, validation loss) of the run that the scale was published with."""
-PUBLISHED_LENGTH = 384
 
 
 def band(loss: float) -> str:

@@ -115,12 +115,8 @@ def _curves(epochs: pd.DataFrame) -> dict[tuple[Any, Any], dict[int, Losses]]:
     return found
 
 
-def judge_epochs(epochs: pd.DataFrame, diverged: bool = False) -> Verdict:
-    """The verdict on one trial's rows of `harness_epoch`; epochs without a row count as missing."""
-    return _judge(next(iter(_curves(epochs).values()), {}), diverged)
-
-
 def _judge(curve: Mapping[int, Losses], diverged: bool) -> Verdict:
+    """The verdict on a trial's losses; epochs without a row count as missing."""
     missing = (math.nan, math.nan, math.nan)
     by_epoch = [curve.get(epoch, missing) for epoch in range(1, max(curve, default=0) + 1)]
     train, validation, seconds = ([losses[place] for losses in by_epoch] for place in range(3))

@@ -51,11 +51,6 @@ def is_numeric(column: pd.Series) -> bool:
     return numbers and len(column) > 0 and not column.isna().any()
 
 
-def is_log(column: pd.Series) -> bool:
-    """Positive numbers that span a factor of eight or more: learning rates, batch sizes."""
-    return is_numeric(column) and bool(column.min() > 0) and bool(column.max() >= 8 * column.min())
-
-
 def levels(column: pd.Series) -> pd.Series:
     """The values to group by: as they are up to BINS of them, else BINS quantile ranges written "low to high"."""
     plain = values(column)

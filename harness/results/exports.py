@@ -35,10 +35,11 @@ FRAMES: dict[str, Callable[[sa.Engine, str], pd.DataFrame]] = {
     "incidents": frames.incidents,
     "data": frames.data,
     "models": frames.models,
+    "adaptations": frames.adaptations,
     "environment": frames.environment,
     "sessions": frames.sessions,
 }
-"""File name -> frame. Texts of examples and predictions stay in the database."""
+"""File name -> frame. Texts of examples, predictions and explanations stay in the database."""
 
 
 def export(engine: sa.Engine, study: str, format: Format, folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from harness.errors import StorageError, UsageError
 from harness.results import tables, views
 from harness.results.columns import Json
 from harness.results.engine import storage_errors
-from harness.results.epoch_writes import unpack, value_of
+from harness.results.epoch_writes import unpack
 from harness.results.tables import configuration, prediction, study, trial
 
 UNSTATED = ("epochs", "batch_size", "effective_batch_size", "learning_rate", "max_length", "freeze")
@@ -71,6 +71,13 @@ def metrics(engine: sa.Engine, study: str, of_groups: bool = False) -> pd.DataFr
     table = tables.metric.c
     columns = (table.epoch, table.split, table.name, table.grp.label("group"), table.value, table.kind)
     return _of_trials(engine, study, tables.metric, *columns, where=(table.grp != "") if of_groups else None)
+
+
+def validation_curve(engine: sa.Engine, study: str, metric: str) -> pd.DataFrame:
+    """One metric of all validation rows at every epoch: trial, epoch, value."""
+    table = tables.metric.c
+    where = sa.and_(table.split == "validation", table.grp == "", table.name == metric)
+    return _of_trials(engine, study, tables.metric, table.epoch, table.value, where=where)
 
 
 def test_metrics(engine: sa.Engine, study: str) -> pd.DataFrame:
@@ -197,12 +204,6 @@ def sessions(engine: sa.Engine, study: str) -> pd.DataFrame:
     """Invocations of `harness run`: who, when, how long, how they ended."""
     query = _in_study(tables.session, study, engine, *(c for c in tables.session.c if c.name != "study_id"))
     return _read(engine, query.order_by(tables.session.c.id))
-
-
-def as_measured(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """The values of a `metrics` frame with nan, +inf and -inf as they were measured, shape (rows,)."""
-    pairs = zip(frame["value"], frame["kind"], strict=True)
-    return np.array([value_of(value if kind == "finite" else None, kind) for value, kind in pairs], dtype=np.float64)
 
 
 # --- reading ----------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
 
 AT_MOST = 20  # rows of a table
-Runs = list[npt.NDArray[np.float64]]
 
 
 @section(order=37, title="Examples")
