@@ -131,6 +131,8 @@ def column(name: str) -> Column:
         return Column(f"{_heading(name.removesuffix('_points'))} (points)", _signed(1, 100))
     if name.endswith("_seconds"):
         return Column(f"{_heading(name.removesuffix('_seconds'))} (s)", _seconds)
+    if name.endswith("_joules"):
+        return Column(f"{_heading(name.removesuffix('_joules'))} (J)", significant)
     if name.endswith("_per_second"):
         return Column(f"{_heading(name.removesuffix('_per_second'))}/s", significant)
     if name.endswith("_share"):

@@ -125,17 +125,21 @@ def of_configuration(study: StudyFrames, standing: Standing) -> list[Logits]:
 
     A replicate that lacks the outputs of a fold is left out: its examples are not those of the others.
     """
-    return _by_replicate(study, standing, lambda trial: validation_logits(study, trial, study.objective))
+    return by_replicate(study, standing, lambda trial: validation_logits(study, trial, study.objective))
 
 
 def scores_of_configuration(study: StudyFrames, standing: Standing) -> list[Floats]:
     """The objective on each example by replicate, as `of_configuration` has the logits."""
-    return _by_replicate(study, standing, lambda trial: example_scores(study, trial, study.objective.metric))
+    return by_replicate(study, standing, lambda trial: example_scores(study, trial, study.objective.metric))
 
 
-def _by_replicate(
+def by_replicate(
     study: StudyFrames, standing: Standing, read: Callable[[Mapping[Any, Any]], npt.NDArray[Any] | None]
 ) -> list[npt.NDArray[Any]]:
+    """What `read` gives for each trial of a configuration, by replicate; of folds one after the other.
+
+    A replicate for which a fold gives None is left out.
+    """
     numbers = [run.trial for run in standing.runs]
     rows = {int(row["trial"]): row for row in study.trials[study.trials["trial"].isin(numbers)].to_dict("records")}
     tables: dict[int, list[npt.NDArray[Any]]] = {}
