@@ -1,6 +1,7 @@
 """Whether a record can be believed and a study left alone tonight: every check in turn, with what mends it.
 
-Reads only, and goes on after what it finds: a database that cannot be opened is a finding, not an end. Without torch.
+Reads only, never for long at a time, and goes on after what it finds: a database that cannot be opened is a finding,
+not an end. Without torch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from harness.results.engine import (
     storage_errors,
     trial_folder,
 )
-from harness.results.invariants import violations
+from harness.results.invariants import violations_of_rows
 from harness.results.rows import StudyRow
 from harness.results.study_writes import studies
 from harness.results.tables import model
@@ -100,9 +101,9 @@ def _opened(target: str | Path, study: str | None) -> Iterator[Finding]:
         yield from _of_trials(engine, study)
         with engine.connect() as connection:
             chosen = [row for row in studies(connection) if study in (None, row.name)]
-            for row in chosen:
-                yield from _outputs(connection, row)
-                yield from _weights(connection, row, files_folder(target))
+        for row in chosen:
+            yield from _outputs(engine, row)
+            yield from _weights(engine, row, files_folder(target))
         todo = wanted(engine, target)
         yield from (note("left over", mending.found, f"{REPAIR}: {mending.done}") for mending in todo)
         if not todo:
@@ -124,7 +125,7 @@ def _of_file(engine: sa.Engine) -> Iterator[Finding]:
 
 
 def _of_trials(engine: sa.Engine, study: str | None) -> Iterator[Finding]:
-    found = [each for each in violations(engine, study) if each.invariant != "I7"]
+    found = violations_of_rows(engine, study)
     for each in found:
         if each.mend:
             yield note("trials", str(each), each.mend)
@@ -135,16 +136,17 @@ def _of_trials(engine: sa.Engine, study: str | None) -> Iterator[Finding]:
         yield good("trials", "epochs, states, holders and Optuna's tables agree")
 
 
-def _outputs(connection: sa.Connection, row: StudyRow) -> Iterator[Finding]:
-    faults = list(recomputed.faults(connection, row))
+def _outputs(engine: sa.Engine, row: StudyRow) -> Iterator[Finding]:
+    faults = list(recomputed.faults(engine, row))
     yield from (wrong("outputs", StorageError, fault, "do not trust this epoch") for fault in faults)
     if not faults:
         yield good("outputs", f"stored outputs of {row.name} have their checksums, and its losses follow from them")
 
 
-def _weights(connection: sa.Connection, row: StudyRow, files: Path) -> Iterator[Finding]:
+def _weights(engine: sa.Engine, row: StudyRow, files: Path) -> Iterator[Finding]:
     """Kept models against the checksums that were written with them."""
-    kept = [each for each in trials(connection, row.id) if each.model_folder is not None]
+    with engine.connect() as connection:  # closed before the files are read, for a night may want to write
+        kept = [each for each in trials(connection, row.id) if each.model_folder is not None]
     folders = [(each, trial_folder(files, each.id) / str(each.model_folder)) for each in kept]
     there = [(each, folder) for each, folder in folders if folder.is_dir()]
     faults = 0

@@ -60,8 +60,8 @@ def faults(path: Path) -> list[str]:
         row = store.study("probe")
     assert row is not None
     engine = open_engine(path, read_only=True)
-    with closing(engine), engine.connect() as connection:
-        return list(recomputed.faults(connection, row))
+    with closing(engine):
+        return list(recomputed.faults(engine, row))
 
 
 def test_epochs_with_test_rows_are_sound(path: Path) -> None:

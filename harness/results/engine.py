@@ -262,8 +262,8 @@ def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
     """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
     _refuse_empty(path)
     with engine.begin() as connection:
-        if not read_only:
-            _quick_check(connection, path)
+    if not read_only:
+        _quick_check(engine, path)
         found = _revision(connection, path)
         if found == schema.HEAD:
             _refuse_others_definitions(connection, path)
@@ -290,8 +290,15 @@ def _choose_journal(engine: sa.Engine) -> None:
         connection.close()
 
 
-def _quick_check(connection: sa.Connection, path: Path) -> None:
-    answer = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+def _quick_check(engine: sa.Engine, path: Path) -> None:
+    """Read the whole file, which takes long: in no transaction of ours, which would keep others from writing."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        answer = cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+        cursor.close()
+    finally:
+        connection.close()
     if answer != "ok":
         raise StorageError(
             f"{path} is damaged ({answer}); nothing was changed. `sqlite3 {path.name} .recover` saves what can be read"
@@ -386,7 +393,7 @@ def _explained(error: BaseException | None, target: Target) -> HarnessError:
         server = f"the disk of {target} is full; everything recorded is safe. Free some space there, run again"
         return HeldError(server) if is_server(str(target)) else disk.full(database_path(str(target)))
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or isinstance(error, filelock.Timeout):
-        return HeldError(f"{target} was locked by another process for {BUSY_SECONDS} seconds; run again")
+        return HeldError(f"{target} was locked by another process for more than {BUSY_SECONDS} seconds; run again")
     if name in ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY"):
         return StorageError(
             f"a process was killed while it wrote {target}, and its half of a commit cannot be undone where nothing "

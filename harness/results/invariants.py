@@ -54,7 +54,7 @@ class Subject(NamedTuple):
 
 
 def violations(engine: sa.Engine, study: str | None = None) -> list[Violation]:
-    """Everything that does not hold of one study, or of all; the file is always looked at as a whole.
+    """Everything that does not hold of one study, or of all; the file (I7) is always looked at as a whole.
 
     Raises:
         StorageError: when the database is too damaged to be read.
@@ -62,11 +62,23 @@ def violations(engine: sa.Engine, study: str | None = None) -> list[Violation]:
     with storage_errors(engine.url.set(password=None)):
         found = [Violation("I7", "", None, fault) for fault in integrity_faults(engine)]
         found += [Violation("I7", "", None, fault) for fault in broken_references(engine)]
+    return found + violations_of_rows(engine, study)
+
+
+def violations_of_rows(engine: sa.Engine, study: str | None = None) -> list[Violation]:
+    """The same without the file: a study is read at one moment, and between two studies others can write.
+
+    Raises:
+        StorageError: when the database is too damaged to be read.
+    """
+    found: list[Violation] = []
+    with storage_errors(engine.url.set(password=None)):
         with engine.connect() as connection:
-            for row in studies(connection):
-                if study in (None, row.name):
-                    subject = Subject(connection, row, trials(connection, row.id), living_holders(connection, row.id))
-                    found += [violation for check in CHECKS for violation in check(subject)]
+            chosen = [row for row in studies(connection) if study in (None, row.name)]
+        for row in chosen:
+            with engine.connect() as connection:
+                subject = Subject(connection, row, trials(connection, row.id), living_holders(connection, row.id))
+                found += [violation for check in CHECKS for violation in check(subject)]
     return found
 
 

@@ -1,7 +1,7 @@
 """Stored numbers worked out again from stored outputs: what a changed bit in the file cannot get past.
 
 Every stored array has a checksum; the loss and accuracy of an epoch follow from its logits and the labels, on
-validation rows and on test rows alike. Reads only.
+validation rows and on test rows alike. Reads only, and one trial at a time: between two others can write.
 """
 
 from __future__ import annotations
@@ -22,14 +22,23 @@ from harness.results.tables import prediction, trial
 TOLERANCE = 1e-3  # relative: losses were summed on the device, in its number format
 
 
-def faults(connection: sa.Connection, row: StudyRow) -> Iterator[str]:
-    """What is wrong with the stored outputs of a study, one array at a time."""
-    found = connection.execute(sa.select(trial.c.id, trial.c.number).where(trial.c.study_id == row.id))
-    numbers = {trial_id: number for trial_id, number in found}
-    keys = sa.select(prediction.c.trial_id, prediction.c.epoch, prediction.c.split, prediction.c.kind)
-    keys = keys.where(prediction.c.trial_id.in_(numbers)).order_by(prediction.c.trial_id, prediction.c.epoch)
-    for trial_id, epoch, split, kind in connection.execute(keys).all():
-        where = f"{row.name}:{numbers[trial_id]}, epoch {epoch}"
+def faults(engine: sa.Engine, row: StudyRow) -> Iterator[str]:
+    """What is wrong with the stored outputs of a study."""
+    of_study = sa.select(trial.c.id, trial.c.number).where(trial.c.study_id == row.id).order_by(trial.c.id)
+    with engine.connect() as connection:
+        found = connection.execute(of_study).all()
+    for trial_id, number in found:
+        with engine.connect() as connection:
+            of_trial = list(_of_trial(connection, trial_id))
+        yield from (f"{row.name}:{number}, {fault}" for fault in of_trial)
+
+
+def _of_trial(connection: sa.Connection, trial_id: int) -> Iterator[str]:
+    """The same of one trial, one array at a time."""
+    keys = sa.select(prediction.c.epoch, prediction.c.split, prediction.c.kind)
+    keys = keys.where(prediction.c.trial_id == trial_id).order_by(prediction.c.epoch)
+    for epoch, split, kind in connection.execute(keys).all():
+        where = f"epoch {epoch}"
         chosen = sa.select(prediction).where(
             prediction.c.trial_id == trial_id,
             prediction.c.epoch == epoch,

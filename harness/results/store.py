@@ -24,6 +24,7 @@ from harness.results import (
     epoch_writes,
     outcomes,
     published_writes,
+    patience,
     session_writes,
     study_writes,
     trial_writes,
@@ -47,7 +48,8 @@ class Store:
 
     Attributes:
         files: the folder of checkpoints, caches and kept models that belongs to it.
-        waiting: called with a sentence every second while a server is away; what it raises ends the waiting.
+        waiting: called with a sentence now and then while a server is away or another process has locked the file;
+            what it raises ends the waiting.
     """
 
     def __init__(self, engine: sa.Engine, target: Target) -> None:
@@ -83,8 +85,18 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction, of the session that holds a study on a server; for the mirror beside our own tables."""
-        begun = self.engine.begin() if self._held is None else self._held.transaction()
+        """One transaction; for the mirror beside our own tables.
+
+        While a study is held it outlasts those who lock the file, and on a server it is of the session that holds it.
+        """
+        if self._held is not None:
+            begun = self._held.transaction()
+        elif self._session is not None:
+            begun = patience.transaction(self.engine, lambda words: self.waiting(words))
+        elif self.engine.dialect.name == "sqlite":
+            begun = self.engine.begin()
+        else:
+            begun = connecting.transaction(self.engine, lambda words: self.waiting(words))
         with storage_errors(self.engine.url.set(password=None)), begun as connection:
             yield connection
 
