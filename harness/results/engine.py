@@ -261,9 +261,9 @@ def _refuse_empty(path: Path) -> None:
 def _check(engine: sa.Engine, path: Path, read_only: bool) -> None:
     """Refuse what is empty, damaged, foreign or newer; add our tables to a database of Optuna."""
     _refuse_empty(path)
-    with engine.begin() as connection:
     if not read_only:
         _quick_check(engine, path)
+    with engine.begin() as connection:
         found = _revision(connection, path)
         if found == schema.HEAD:
             _refuse_others_definitions(connection, path)

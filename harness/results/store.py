@@ -23,8 +23,8 @@ from harness.results import (
     attribution_writes,
     epoch_writes,
     outcomes,
-    published_writes,
     patience,
+    published_writes,
     session_writes,
     study_writes,
     trial_writes,
@@ -93,10 +93,8 @@ class Store:
             begun = self._held.transaction()
         elif self._session is not None:
             begun = patience.transaction(self.engine, lambda words: self.waiting(words))
-        elif self.engine.dialect.name == "sqlite":
-            begun = self.engine.begin()
         else:
-            begun = connecting.transaction(self.engine, lambda words: self.waiting(words))
+            begun = self.engine.begin()
         with storage_errors(self.engine.url.set(password=None)), begun as connection:
             yield connection
 
