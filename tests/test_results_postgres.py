@@ -10,7 +10,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nights
 import pytest
@@ -22,7 +24,7 @@ from servers import Server
 from harness.errors import HeldError, Interrupted, StorageError, UnavailableError, UsageError
 from harness.jobs import TrialJob
 from harness.records import Incident, TrialOutcome
-from harness.results import frames, server, tables
+from harness.results import connecting, frames, server, tables
 from harness.results.engine import files_folder, open_engine, public
 from harness.results.holders import living_holders
 from harness.results.invariants import violations
@@ -93,15 +95,17 @@ def test_eight_processes_make_one_database_at_once(server_database: str) -> None
 
 
 @pytest.mark.parametrize(
-    "command",
-    [["status", "none"], ["doctor"], ["repair"], ["run", "none"], ["report", "none"]],
+    ("command", "code"),
+    [(["status", "none"], 2), (["doctor"], 0), (["repair"], 0), (["run", "none"], 2), (["report", "none"], 2)],
 )
 @pytest.mark.parametrize("away", [False, True])
-def test_no_message_shows_the_password(postgres: Server, tmp_path: Path, command: list[str], away: bool) -> None:
+def test_no_message_shows_the_password(
+    postgres: Server, tmp_path: Path, command: list[str], code: int, away: bool
+) -> None:
     url = postgres.url("nowhere" if away else "postgres")
     night = nights.Night(tmp_path)
-    code, output = night.harness(*command, "--db", url)
-    assert code in ((69,) if away else (0, 2))
+    found, output = night.harness(*command, "--db", url)
+    assert found == (69 if away else code), output
     assert postgres.password not in output
     assert "Traceback" not in output
 
@@ -343,6 +347,55 @@ def test_sixty_four_studies_at_once_fit_on_a_server_with_its_usual_limits(server
             assert list(incidents["message"]) == [row.name] * 4
 
 
+def while_away(postgres: Server, work: Callable[[], Any]) -> Any:
+    """What something gives that begins while the server is away; that is back a second later."""
+    postgres.stop()  # in this thread, with which the server would end
+    with ThreadPoolExecutor(1) as pool:
+        given = pool.submit(work)
+        time.sleep(1.0)
+        assert not given.done()
+        postgres.start()
+        return given.result(60)
+
+
+def test_a_server_that_restarts_while_a_night_begins_is_waited_for(postgres: Server, server_database: str) -> None:
+    told: list[str] = []
+    with while_away(postgres, lambda: Store.open(server_database)) as store:
+        store.waiting = told.append
+        study_id = while_away(postgres, lambda: store.create_study(study_file()))
+        held = store.hold(study_id)
+        while_away(postgres, held.__enter__)
+        assert [row.name for row in store.studies()] == ["probe"]
+        held.__exit__(None, None, None)
+    assert told and all(words.startswith("the database server is not there since") for words in told)
+
+
+def test_a_server_that_does_not_come_in_time_ends_the_beginning_by_name(
+    postgres: Server, server_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "OPENING_SECONDS", 1.0)
+    postgres.stop()
+    try:
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match="(?s)cannot be reached: .*refused.*start the server") as caught:
+            Store.open(server_database)
+        assert caught.value.exit_code == 69
+        assert 1 < time.monotonic() - began < 10
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            open_engine(server_database, read_only=True)  # who only reads does not wait
+        assert time.monotonic() - began < 1
+    finally:
+        postgres.start()
+
+
+def test_a_wrong_password_is_told_at_once(postgres: Server, server_database: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="password authentication failed"):
+        Store.open(server_database.replace(postgres.password, "wrong"))
+    assert time.monotonic() - began < connecting.OPENING_SECONDS / 3
+
+
 # --- one whole night -----------------------------------------------------------------------------------------------
 
 
@@ -373,18 +426,22 @@ def wait_for(seen: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def test_a_server_restart_in_mid_trial_loses_nothing(postgres: Server, server_database: str, tmp_path: Path) -> None:
-    """The same night on a file and on a server that is restarted twice while a trial trains."""
+    """The same night on a file and on a server that is away as it starts and restarted twice while a trial trains."""
     (tmp_path / "file").mkdir()
     undisturbed = nights.Night(tmp_path / "file", STUDY)
     assert undisturbed.run()[0] == 0
     night = nights.Night(tmp_path, STUDY)
-    running_night = night.start("run", "night.yaml", "--db", server_database)
     engine = open_engine(server_database)
+    postgres.stop()
+    running_night = night.start("run", "night.yaml", "--db", server_database)
+    time.sleep(6)  # most of it is imports
+    assert running_night.poll() is None
+    postgres.start()
 
     def epochs() -> int:
         try:
             return int(frames.epochs(engine, "night")["trial"].eq(1).sum())
-        except Exception:
+        except sa.exc.OperationalError:  # refused, or cut off by the restart
             return 0
 
     for count in (2, 5):

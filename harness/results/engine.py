@@ -21,6 +21,7 @@ import sqlalchemy as sa
 import harness.disk as disk
 from harness.errors import HarnessError, HeldError, SpecError, StorageError, UnavailableError, UsageError
 from harness.results import definitions, schema
+from harness.results.connecting import connected
 from harness.results.filesystems import network_file_system
 from harness.results.views import VIEWS
 
@@ -218,7 +219,7 @@ def revision_of(target: Target) -> str | None:
         url = server_url(target)
         engine = _server_engine(url, read_only=True)
         with storage_errors(url), closing(engine), engine.connect() as connection:
-            return schema.revision(connection)
+            return schema.revision(connection, public(url))
     path = database_path(target)
     with storage_errors(path):
         _refuse_absent(path)
@@ -316,7 +317,7 @@ def _revision(connection: sa.Connection, path: Path) -> str | None:
         raise SpecError(f"{path} is a database of another program (tables: {', '.join(sorted(tables)) or 'none'})")
     if strange:
         raise SpecError(f"{path} holds triggers or views that are not harness's: {', '.join(strange)}; not opened")
-    return schema.revision(connection)
+    return schema.revision(connection, str(path))
 
 
 def _refuse_others_definitions(connection: sa.Connection, path: Path) -> None:
@@ -338,7 +339,7 @@ def _upgrade_file(engine: sa.Engine, path: Path) -> None:
     files_folder(path).mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
         with engine.connect() as connection:
-            if schema.revision(connection) == schema.HEAD:
+            if schema.revision(connection, str(path)) == schema.HEAD:
                 return
         copy = path.with_name(f"{path.name}.before-{schema.HEAD}")
         if not copy.exists():
@@ -435,7 +436,7 @@ def server_url(target: Target) -> sa.URL:
     if url.drivername not in SERVERS:
         raise UsageError(f"--db names a {url.drivername} server; harness works with {example}, or with a file")
     if importlib.util.find_spec("psycopg") is None:
-        raise UsageError("a PostgreSQL server needs the package psycopg: pip install 'harness[postgres]'")
+        raise UsageError("a PostgreSQL server needs the package psycopg: pip install '.[postgres]' in harness's folder")
     return url.set(drivername="postgresql+psycopg")
 
 
@@ -452,8 +453,8 @@ def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
     engine = _server_engine(url, read_only)
     with storage_errors(url):
         try:
-            with engine.connect() as connection:
-                found = schema.revision(connection)
+            with engine.connect() if read_only else connected(engine) as connection:
+                found = schema.revision(connection, public(url))
             if found != schema.HEAD:
                 if read_only or not create:
                     raise UsageError(f"{public(url)} {_behind(found)}")

@@ -69,9 +69,8 @@ def process_started(pid: int) -> float | None:
         return None
 
 
-def lock_on_server(engine: sa.Engine, study_id: int) -> sa.Connection | None:
-    """A connection that holds the study's session lock until it is closed, or None when another holds it."""
-    connection = engine.connect()
+def lock_on_server(connection: sa.Connection, study_id: int) -> sa.Connection | None:
+    """The connection, which holds the study's session lock until it is closed, or None when another holds it."""
     if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(LOCK_KEY + study_id))):
         connection.commit()  # the lock belongs to the session; an open transaction would only keep old rows alive
         return connection

@@ -33,8 +33,8 @@ def revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
-def revision(connection: sa.Connection) -> str | None:
-    """The revision that the database holds; None before our first table.
+def revision(connection: sa.Connection, name: str) -> str | None:
+    """The revision that the database holds, `name` being what messages call it; None before our first table.
 
     Raises:
         SpecError: when a newer harness made it.
@@ -45,8 +45,8 @@ def revision(connection: sa.Connection) -> str | None:
     found = connection.scalar(sa.select(table.c.version_num))
     if found is not None and found != HEAD and found not in revisions():
         raise SpecError(
-            f"the database has schema {found!r} and this harness knows up to {HEAD!r}; "
-            "use the version of harness that made it, or a newer one"
+            f"{name} was made by a newer harness: it has schema {found!r} and this harness knows up to {HEAD!r}; "
+            "use the version of harness that made it, or a newer one (nothing was changed)"
         )
     return str(found) if found else None
 

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from harness.errors import HeldError, UnavailableError
+from harness.results.connecting import connected
 from harness.results.ownership import lock_on_server
 from harness.results.tables import session
 
@@ -48,11 +49,11 @@ class HeldSession:
         self.lost = False
 
     @classmethod
-    def take(cls, engine: sa.Engine, study_id: int) -> HeldSession | None:
-        """The lock of a study, or None where another session has it."""
+    def take(cls, engine: sa.Engine, study_id: int, waiting: Callable[[str], None]) -> HeldSession | None:
+        """The lock of a study, or None where another session has it; `waiting` as `connected` calls it."""
         end = time.monotonic() + NOTICE_SECONDS
         while True:
-            connection = lock_on_server(engine, study_id)
+            connection = lock_on_server(connected(engine, waiting), study_id)
             if connection is not None:
                 return cls(engine, study_id, connection)
             if time.monotonic() > end:
@@ -119,7 +120,7 @@ class HeldSession:
 
         Whoever took the study meanwhile has closed our row, even if it has left again.
         """
-        connection = lock_on_server(self.engine, self.study_id)
+        connection = lock_on_server(self.engine.connect(), self.study_id)
         asked = connection or self.engine.connect()
         try:
             ended = asked.scalar(sa.select(session.c.exit_state).where(session.c.id == self.session))

@@ -21,6 +21,7 @@ from harness.jobs import Adapted, Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.results import (
     attribution_writes,
+    connecting,
     epoch_writes,
     outcomes,
     patience,
@@ -93,8 +94,10 @@ class Store:
             begun = self._held.transaction()
         elif self._session is not None:
             begun = patience.transaction(self.engine, lambda words: self.waiting(words))
-        else:
+        elif self.engine.dialect.name == "sqlite":
             begun = self.engine.begin()
+        else:
+            begun = connecting.transaction(self.engine, lambda words: self.waiting(words))
         with storage_errors(self.engine.url.set(password=None)), begun as connection:
             yield connection
 
@@ -220,7 +223,7 @@ class Store:
             yield False, False
             return
         with storage_errors(self.engine.url.set(password=None)):
-            held = HeldSession.take(self.engine, study_id)
+            held = HeldSession.take(self.engine, study_id, lambda words: self.waiting(words))
         if held is None:
             yield True, False
             return
