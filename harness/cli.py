@@ -59,14 +59,22 @@ def main() -> None:
     try:
         app()
     except HarnessError as error:
-        typer.echo(f"harness: {_public(str(error))}", err=True)
+        _tell(f"harness: {error}")
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
-        sys.exit(0)
     except Exception:  # a mistake of this program: whoever mends it needs the place
-        typer.echo(_public(traceback.format_exc()), err=True)
+        _tell(traceback.format_exc())
         sys.exit(HarnessError.exit_code)
+
+
+def _tell(text: str) -> None:
+    """Say it on standard error; where that is gone the exit code alone says it."""
+    from harness.terminal import silence
+
+    try:
+        typer.echo(_public(text), err=True)
+    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            silence(stream)
 
 
 def _public(text: str) -> str:

@@ -1,9 +1,9 @@
-"""The night on a terminal: one live table, or plain lines where there is no terminal."""
+"""The night on a terminal: one live table, plain lines where there is no terminal, silence once nobody reads."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,9 +12,43 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.board import Board, Slot
-from harness.terminal import duration, printable
+from harness.terminal import duration, printable, silence
 
+REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 60.0  # without a terminal a line a minute is enough to see that it lives
+
+
+class Watched:
+    """The observer that suits a console; when its terminal or pipe is gone the night goes on in silence."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._gone = False
+        self._observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
+
+    def __enter__(self) -> Watched:
+        self._show(self._observer.__enter__)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._show(self._observer.__exit__)
+
+    def note(self, text: str) -> None:
+        """One line of news."""
+        self._show(lambda: self._observer.note(text))
+
+    def tick(self, board: Board) -> None:
+        """The state of things."""
+        self._show(lambda: self._observer.tick(board))
+
+    def _show(self, act: Callable[[], object]) -> None:
+        if self._gone:
+            return
+        try:
+            act()
+        except (OSError, SystemExit):  # rich ends the program when the reader of a pipe has gone
+            self._gone = True
+            silence(self.console.file)
 
 
 class PlainObserver:
@@ -46,7 +80,8 @@ class LiveObserver:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
 
     def __enter__(self) -> LiveObserver:
         self._live.start()
@@ -60,8 +95,10 @@ class LiveObserver:
         self.console.print(Text(printable(text)))
 
     def tick(self, board: Board) -> None:
-        """Redraw."""
-        self._live.update(board_table(board))
+        """Redraw, as often as eyes can follow."""
+        if time.monotonic() - self._drawn >= REDRAW_SECONDS:
+            self._drawn = time.monotonic()
+            self._live.update(board_table(board), refresh=True)
 
 
 def headline(board: Board) -> str:

@@ -360,9 +360,9 @@ class Night:
     def _watch(self) -> None:
         if (self.stop.asked or self._full or self.deadline.passed()) and not self._ending:
             self._ending = True
-            self.observer.note("ending: trials write checkpoints and go on at the next run")
-            for slot in self.running:
+            for slot in self.running:  # first of all: who asks for an end may kill soon
                 self.executor.interrupt(slot)
+            self.observer.note("ending: trials write checkpoints and go on at the next run")
         if self.stop.asked > 1:
             for slot, running in list(self.running.items()):
                 self.executor.kill(slot)

@@ -5,10 +5,13 @@ Builds renderables; printing is the command line's work.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,6 +25,16 @@ from harness.results.overview import Overview
 def printable(text: str) -> str:
     """Text with control characters shown instead of obeyed: data may hold escape sequences."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def silence(stream: IO[str]) -> None:
+    """Whatever more is written goes nowhere, for nobody is there to read it; Python would end with an error of its own.
+
+    Args:
+        stream: standard output or error, whose terminal or pipe is gone.
+    """
+    with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def duration(seconds: float | None) -> str:

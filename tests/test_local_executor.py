@@ -14,7 +14,7 @@ import pytest
 from harness.asking import ask_worker
 from harness.deadline import Stop
 from harness.errors import DataError, HarnessError, Interrupted
-from harness.executors.local import LocalExecutor
+from harness.executors.local import LocalExecutor, _Process
 from harness.jobs import Prepared, PrepareJob
 from harness.records import WorkerDied
 
@@ -109,6 +109,23 @@ def test_a_worker_that_is_killed_in_mid_message_is_a_death_like_any_other(tmp_pa
     with executor:
         executor.submit(0, job())
         assert [message.event for _, message in executor.messages(60)] == [WorkerDied(-9, "")]
+
+
+class Stillborn(Programs):
+    """Workers that have ended before they can be given a job."""
+
+    program = "raise SystemExit(3)"
+
+    def _start(self, slot: int) -> _Process:
+        process = super()._start(slot)
+        process.popen.wait()
+        return process
+
+
+def test_workers_that_cannot_begin_are_deaths_too(tmp_path: Path) -> None:
+    with Stillborn(tmp_path / "logs", 1) as executor:
+        executor.submit(0, job())
+        assert [message.event for _, message in executor.messages(60)] == [WorkerDied(3, "")]
 
 
 def test_a_worker_dies_with_its_coordinator(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ import harness.sampling as sampling
 import harness.study as studies
 from harness.configuration import Objective
 from harness.deadline import Stop
-from harness.errors import DataError, HeldError
+from harness.errors import DataError, HeldError, Interrupted
 from harness.jobs import TrialJob
 from harness.night import selection
-from harness.records import MetricValue, TrialOutcome
+from harness.records import MetricValue, Progress, TrialOutcome
 from harness.results.store import Store
 
 GRID = "search: {epochs: [1, 2, 3, 4], batch_size: [8, 16, 32]}\n"
@@ -193,6 +194,40 @@ def test_a_held_study_is_not_edited_by_a_second_run(tmp_path: Path) -> None:
             assert [row.text for row in store.studies()] == [file.text]
         studies.run(other, edited, Scripted(complete), Notes(), Stop())
         assert [row.text for row in store.studies()] == [edited.text]
+
+
+# --- an end that is asked for ---------------------------------------------------------------------------
+
+
+def waits_when_asked(stop: Stop) -> Callable[[TrialJob], Words]:
+    """A trial during which an end is asked for, as by a connection that is lost."""
+
+    def script(job: TrialJob) -> Words:
+        yield facts(job.config)
+        yield epoch(1)
+        stop.ask(129)
+        yield Progress(1, 1, 10)
+        yield TrialOutcome("waiting", message="interrupted; a checkpoint was written")
+
+    return script
+
+
+def test_workers_hear_of_an_end_before_people_do(tmp_path: Path) -> None:
+    """Who asks for it may kill soon, and telling may take its time."""
+    heard: list[list[int]] = []
+
+    class Asked(Notes):
+        def note(self, text: str) -> None:
+            if text.startswith("ending"):
+                heard.append(list(executor.interrupted))
+
+    with Store.open(tmp_path / "r.db") as store:
+        one = night(store, study("configurations: [{epochs: 2}]\n"), Scripted(complete), Asked())
+        one.executor = executor = Scripted(waits_when_asked(one.stop))
+        with store.hold(one.row.id), pytest.raises(Interrupted) as caught:
+            one.through()
+    assert caught.value.exit_code == 129
+    assert heard == [[0]]
 
 
 # --- files ------------------------------------------------------------------------------------------------

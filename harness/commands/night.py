@@ -73,7 +73,7 @@ class Caching:
 def spend(file: StudyFile, db: str, placing: Placing, caching: Caching, searching: bool = True) -> None:
     """Spend a night on a study: its search and its confirmation, or its confirmation alone."""
     from harness.grid import whole
-    from harness.live import LiveObserver, PlainObserver, headline
+    from harness.live import Watched, headline
     from harness.results.store import Store
     from harness.study import confirmable, sharing
     from harness.study import run as run_study
@@ -82,16 +82,15 @@ def spend(file: StudyFile, db: str, placing: Placing, caching: Caching, searchin
         trials = whole(file.spec) if searching else None
         placing = replace(placing, workers=min(placing.workers, trials or placing.workers))
     stop = stop_on_signals()
-    console = terminal()
-    observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
+    observer = Watched(terminal())
     with Store.open(db, create=searching) as store:
         if not searching:
             confirmable(store, file)
         shared = sharing(store.files, file.spec, cache=caching.on, exact=caching.exact, budget=caching.budget)
         with executor_of(placing, store.files) as executor, observer:
             board = run_study(store, file, executor, observer, stop, shared, searching=searching)
-    console.print(headline(board), markup=False, highlight=False)
-    console.print(f"report: harness report {board.study}", markup=False, highlight=False)
+    observer.note(headline(board))
+    observer.note(f"report: harness report {board.study}")
 
 
 def executor_of(placing: Placing, files: Path) -> Executor:

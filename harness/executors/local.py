@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -68,7 +69,8 @@ class LocalExecutor(Executor):
             process.connection.send(job)
         except (BrokenPipeError, ConnectionResetError):  # it died idle, between two jobs
             self._bury(slot)
-            self._start(slot).connection.send(job)
+            with suppress(BrokenPipeError, ConnectionResetError):  # `messages` tells of a death at once
+                self._start(slot).connection.send(job)
 
     def decide(self, slot: int, *, prune: bool) -> None:
         """See the contract; a worker that died meanwhile is reported by `messages`."""
