@@ -52,6 +52,7 @@ class Code:
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What must not be there afterwards; nothing that is asked on stdin is answered."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)  # where hostile settings would make one
     path = tmp_path / "canary"
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
