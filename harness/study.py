@@ -71,6 +71,11 @@ def refuse_published(row: StudyRow) -> None:
             f"study {row.name!r} is published: its figures were imported and there is nothing to run. "
             "For a study of your own: --set study=NEW-NAME"
         )
+    if row.of_script:
+        raise SpecError(
+            f"study {row.name!r} was written down by a script, which alone knows its data and model: run the script "
+            "again. For a study that is run from here: --set study=NEW-NAME"
+        )
 
 
 def file_of(row: StudyRow) -> StudyFile:

@@ -106,8 +106,8 @@ def rates(summary: pd.DataFrame, windows: pd.DataFrame, loads: pd.DataFrame | No
     units = pd.concat([merged, joined[~over_trials]], ignore_index=True)[["group", "samples", "seconds"]]
     intervals = ratio_intervals(units, "group", "samples", "seconds")
     frame = frame.join(intervals.rename(columns={"estimate": "samples_per_second"}))
-    frame["tokens_per_second"] = sums["tokens"] / sums["seconds"]
-    frame["padding"] = 1 - sums["tokens"] / sums["padded_tokens"].replace(0.0, np.nan)
+    frame["tokens_per_second"] = sums["tokens"].replace(0.0, np.nan) / sums["seconds"]  # a script may not count them
+    frame["padding"] = 1 - sums["tokens"].replace(0.0, np.nan) / sums["padded_tokens"].replace(0.0, np.nan)
     frame["sample"] = np.where(by_trials, "trials", "windows")
     frame["load"] = math.nan
     if loads is not None:

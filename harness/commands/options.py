@@ -54,6 +54,7 @@ def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
     """A study file from disk, or from the database by the study's name."""
     from harness.results.engine import open_engine, public
     from harness.results.overview import overviews
+    from harness.results.rows import SCRIPT
     from harness.spec import parse_study, read_study
 
     if published_name(study) is not None:
@@ -65,7 +66,10 @@ def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
         raise UsageError(f"{study!r} is neither a study file nor a study in {public(db)}")
     if found[0].source == "published":
         raise UsageError(f"study {study!r} is published, and there is nothing to run; harness report {study} shows it")
-    return parse_study(found[0].text, sets or [], name=f"study {study} in {public(db)}")
+    file = parse_study(found[0].text, sets or [], name=f"study {study} in {public(db)}")
+    if file.spec.data.path.startswith(SCRIPT):
+        raise UsageError(f"study {study!r} was written down by a script; run the script again, or see harness report")
+    return file
 
 
 def exists(db: str) -> bool:

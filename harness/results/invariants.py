@@ -93,7 +93,8 @@ def _number(subject: Subject, trial_id: int) -> int:
 def epochs_once_and_whole(subject: Subject) -> Iterator[Violation]:
     """I1; indexes of a damaged file may lie, so it is counted without them.
 
-    Of an epoch of a published run its source may show nothing.
+    Of an epoch of a published run its source may show nothing, and a script that goes on from a checkpoint may have
+    logged nothing of those before.
     """
     record = epoch_record.c
     measured = sa.exists().where(metric.c.trial_id == record.trial_id, metric.c.epoch == record.epoch)
@@ -106,7 +107,7 @@ def epochs_once_and_whole(subject: Subject) -> Iterator[Violation]:
     for trial_id, epoch, count, whole in subject.connection.execute(query):
         if count != 1:
             yield _of(subject, "I1", _number(subject, trial_id), f"epoch {epoch} is there {count} times")
-        if not whole and subject.row.source == "own":
+        if not whole and subject.row.source == "own" and not subject.row.of_script:
             yield _of(subject, "I1", _number(subject, trial_id), f"epoch {epoch} has no metrics")
 
 
@@ -118,7 +119,10 @@ def epochs_without_gaps(subject: Subject) -> Iterator[Violation]:
 
 
 def trials_once(subject: Subject) -> Iterator[Violation]:
-    """I3; what a published run does not state is no part of its configuration, so two may only seem to be one."""
+    """I3; what a published run does not state is no part of its configuration, so two may only seem to be one.
+
+    A script may be run again as it is, and may set what no configuration can say.
+    """
     seen: dict[object, int] = {}
     query = sa.select(trial.c.number, trial.c.asked, configuration.c.config, configuration.c.study_id)
     query = query.join(configuration, configuration.c.id == trial.c.configuration_id)
@@ -127,7 +131,7 @@ def trials_once(subject: Subject) -> Iterator[Violation]:
             yield _of(subject, "I3", number, "its configuration is another one's")
     for each in subject.trials:
         identity = (each.config.fingerprint, each.seed, each.fold)
-        if identity in seen and subject.row.source == "own":
+        if identity in seen and subject.row.source == "own" and not subject.row.of_script:
             yield _of(subject, "I3", each.number, f"trial {seen[identity]} has its configuration, seed and fold too")
         seen[identity] = each.number
 

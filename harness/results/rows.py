@@ -13,6 +13,8 @@ from harness.configuration import Objective, TrialConfig
 from harness.results.tables import configuration, trial
 
 FINISHED = ("complete", "pruned", "failed")
+SCRIPT = "script:"
+"""What `data.path` begins with in a study that a plain script wrote down: rows that only the script reads."""
 
 
 def _shared(values: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
@@ -33,6 +35,12 @@ class StudyRow:
     fingerprint: str
     objectives: tuple[Objective, ...]
     created_at: str
+
+    @property
+    def of_script(self) -> bool:
+        """Whether a plain script trained its trials, so that nothing here can run them."""
+        data = self.spec.get("data")
+        return isinstance(data, Mapping) and str(data.get("path", "")).startswith(SCRIPT)
 
     @classmethod
     def read(cls, row: sa.RowMapping) -> StudyRow:

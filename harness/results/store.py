@@ -26,6 +26,7 @@ from harness.results import (
     outcomes,
     patience,
     published_writes,
+    script_writes,
     session_writes,
     study_writes,
     trial_writes,
@@ -165,6 +166,12 @@ class Store:
             return study_writes.weights_hashes(connection, study_id)
 
     @outlives_restarts
+    def adapted_weights(self, study_id: int) -> dict[str, str]:
+        """Model name -> hash of the adapted weights that a trial of the study has begun from."""
+        with self.transaction() as connection:
+            return study_writes.adapted_weights(connection, study_id)
+
+    @outlives_restarts
     def data_revision(self, study_id: int) -> str | None:
         """Commit of the data set on the Hub that the study was begun with; None for files."""
         with self.transaction() as connection:
@@ -274,6 +281,17 @@ class Store:
             added = trial_writes.insert_trial(connection, study_id, config, seed, replicate, fold, origin)
             if spared:
                 trial_writes.spare(connection, added, spared)
+            return trial_writes.trial_row(connection, added)
+
+    @outlives_restarts
+    def add_script_run(self, study_id: int, config: TrialConfig, seed: int, identity: str) -> TrialRow:
+        """Add a waiting trial for a run of a script; those before it that died are failed.
+
+        `identity` is a hash of everything that the script set; `script_writes` says what makes a replicate.
+        """
+        with self.transaction() as connection:
+            script_writes.end_left(connection, study_id)
+            added = script_writes.insert_run(connection, study_id, config, seed, identity)
             return trial_writes.trial_row(connection, added)
 
     @outlives_restarts

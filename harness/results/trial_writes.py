@@ -61,13 +61,26 @@ def insert_trial(
     Raises:
         StorageError: when the study has a trial of that configuration, seed and fold.
     """
-    configuration_id = _configuration(connection, study_id, config, origin)
+    key = configuration_id(connection, study_id, config, origin, config.fingerprint)
     same_fold = trial.c.fold.is_(None) if fold is None else trial.c.fold == fold
-    identity = (trial.c.configuration_id == configuration_id, trial.c.seed == seed, same_fold)
+    identity = (trial.c.configuration_id == key, trial.c.seed == seed, same_fold)
     known = connection.scalar(sa.select(trial.c.number).where(*identity))
     if known is not None:
         where = "" if fold is None else f" and fold {fold}"
         raise StorageError(f"trial {known} has this configuration with seed {seed}{where} already")
+    return insert_row(connection, study_id, key, config, seed, replicate, fold)
+
+
+def insert_row(
+    connection: sa.Connection,
+    study_id: int,
+    configuration_id: int,
+    config: TrialConfig,
+    seed: int,
+    replicate: int,
+    fold: int | None,
+) -> int:
+    """A waiting trial of a configuration that is there; returns its id."""
     added = connection.execute(
         sa.insert(trial).values(
             study_id=study_id,
@@ -89,8 +102,11 @@ def insert_trial(
     return key_of(added)
 
 
-def _configuration(connection: sa.Connection, study_id: int, config: TrialConfig, origin: Origin) -> int:
-    same = (configuration.c.study_id == study_id, configuration.c.fingerprint == config.fingerprint)
+def configuration_id(
+    connection: sa.Connection, study_id: int, config: TrialConfig, origin: Origin, identity: str
+) -> int:
+    """The id of the configuration with this fingerprint, added when it is new."""
+    same = (configuration.c.study_id == study_id, configuration.c.fingerprint == identity)
     found = connection.scalar(sa.select(configuration.c.id).where(*same))
     if found is not None:
         return int(found)
@@ -98,7 +114,7 @@ def _configuration(connection: sa.Connection, study_id: int, config: TrialConfig
         sa.insert(configuration).values(
             study_id=study_id,
             number=_next_number(connection, configuration, study_id),
-            fingerprint=config.fingerprint,
+            fingerprint=identity,
             config=config.as_dict(),
             origin=origin,
             created_at=utc_now(),
