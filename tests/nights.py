@@ -49,17 +49,12 @@ class Night:
         )
 
     def harness(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of `harness ARGUMENTS`, forked: without the seconds that imports take."""
-        if self.within:
-            process = self.start(*arguments)
-            output, _ = process.communicate(timeout=300)
-            return process.returncode, output
-        with tempfile.NamedTemporaryFile() as said:
-            parent = forking.shared()
-            night = parent.ask(
-                folder=str(self.folder), arguments=arguments, output=said.name, environment=dict(os.environ)
-            )
-            return parent.ask(wait=night), Path(said.name).read_text()
+        """Exit code and output of `harness ARGUMENTS`."""
+        if not self.within:
+            return command(self.folder, *arguments)
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
 
     def run(self, *more: str) -> tuple[int, str]:
         """`harness run` on the study file, on two workers' share of the threads so that runs compare."""
@@ -96,6 +91,14 @@ class Night:
             "SELECT t.number, m.epoch, m.split, m.name, m.grp, m.value FROM harness_metric m "
             "JOIN harness_trial t ON t.id = m.trial_id ORDER BY 1, 2, 3, 4, 5"
         )
+
+
+def command(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of `harness ARGUMENTS` in a folder: forked, without the seconds that imports take."""
+    with tempfile.NamedTemporaryFile() as said:
+        parent = forking.shared()
+        asked = {"folder": str(folder), "arguments": arguments, "environment": dict(os.environ)}
+        return parent.ask(wait=parent.ask(**asked, output=said.name)), Path(said.name).read_text()
 
 
 def worker_of(coordinator: int) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nights import command as harness
 
 from harness.commands.options import bytes_of
 from harness.errors import UsageError
@@ -16,11 +17,9 @@ from harness.study import sharing
 from harness.terminal import duration, printable
 
 
-def harness(folder: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    return done.returncode, done.stdout + done.stderr
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "harness", "status"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and "there is no database" in done.stderr
 
 
 def test_init_writes_a_study_file_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:

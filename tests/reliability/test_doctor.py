@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from nights import command as harness
 from records import finished_study
 
 import harness.machine as machine
@@ -268,12 +268,6 @@ def test_packages_that_changed_since_the_last_trial_are_a_note(path: Path) -> No
 
 
 # --- the command -----------------------------------------------------------------------------------------
-
-
-def harness(folder: Path, *arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "harness", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ})
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_command_prints_a_table_and_ends_with_the_finding(path: Path) -> None:
