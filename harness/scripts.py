@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from harness.configuration import Objective
-from harness.errors import HeldError, UsageError
+from harness.errors import HeldError, StorageError, UsageError
 from harness.jobs import Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.results import mirror
@@ -138,6 +138,7 @@ class Ledger:
     def _begin(self, opening: Opening) -> None:
         with ExitStack() as stack:
             store = stack.enter_context(Store.open(self.target))
+            store.waiting = _impatient
             row = _held(stack, store, self.asked, opening)
             environment = store.record_environment(opening.environment)
             trial = store.add_script_run(row.id, opening.facts.config, opening.seed, opening.identity)
@@ -166,6 +167,15 @@ class Ledger:
     def _close(self, outcome: TrialOutcome) -> None:
         error = RuntimeError(outcome.message) if outcome.state == "failed" else None
         self._held.__exit__(None if error is None else type(error), error, None)
+
+
+def _impatient(words: str) -> None:
+    """A night waits for its database; a training that only tells what it does goes on.
+
+    Raises:
+        StorageError: always.
+    """
+    raise StorageError(words)
 
 
 def _held(stack: ExitStack, store: Store, asked: str, opening: Opening) -> StudyRow:
