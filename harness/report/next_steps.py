@@ -22,6 +22,7 @@ from harness.report.naming import listed, plural
 from harness.report.study_frames import StudyFrames
 from harness.results.choices import CHOSEN
 from harness.results.holders import living_holders
+from harness.results.rows import SCRIPT
 from harness.spec import parse_study
 
 SEEDS, MOST = 5, 5
@@ -48,6 +49,8 @@ def of(study: StudyFrames) -> list[Step]:
     """What to run next, most pressing first; never empty."""
     if stated.is_published(study):
         return [Step("Nothing: these runs were made elsewhere; the report of a study of one's own judges them.")]
+    if str((study.spec.get("data") or {}).get("path", "")).startswith(SCRIPT):
+        return [Step("Run the script again with other seeds: it alone can, and with one seed little can be told.")]
     going_on = _unfinished(study)
     if best.of(study).standing is None:
         return going_on or [Step("No trial completed: mend first what failed.", _command("doctor", study.name))]
