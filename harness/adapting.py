@@ -25,8 +25,7 @@ from harness.results.store import Store
 from harness.spec import StudySpec
 
 TICK_SECONDS = 0.5
-KILLED = (-9, -15)
-MOST_DEATHS = 2  # of a worker that was killed from outside
+MOST_DEATHS = 2  # after so many a job whose worker was killed from outside is still taken up; the next fails it
 
 
 @dataclass
@@ -99,7 +98,7 @@ class _Conversation:
         while True:
             for _, message in executor.messages(TICK_SECONDS):
                 self.heard = time.monotonic()
-                event = message.event
+                event = WorkerDied(0) if self._sent_away(message.event, last) else message.event
                 if isinstance(event, JobDone):
                     return self._ended(last)
                 if isinstance(event, WorkerDied):
@@ -141,7 +140,13 @@ class _Conversation:
         if self.night.stop.asked:
             raise self._interrupted()
         self.deaths += 1
-        if death.exit_code in KILLED and self.deaths <= MOST_DEATHS and not self.ending:
+    def _sent_away(self, event: Any, last: Any) -> bool:
+        """Whether the worker ends its job since someone else than we told it to, as a machine short of memory does."""
+        if not isinstance(event, JobDone) or not isinstance(last, TrialOutcome) or self.ending or self.night.stop.asked:
+            return False
+        return last.state == "waiting" and last.reason != "disk"
+
+        if death.from_outside and self.deaths <= MOST_DEATHS and not self.ending:
             self.night.observer.note("the worker was killed; another one goes on")
             return None
         return TrialOutcome("failed", "crashed", f"worker died with {death.exit_code}", death.log_tail)

@@ -14,7 +14,7 @@ import harness.disk as disk
 import harness.grouping as grouping
 import harness.metrics as metrics
 import harness.shelf as shelf
-from harness.adapting import Adapting
+from harness.adapting import MOST_DEATHS, Adapting
 from harness.board import Board, Observer, Slot, board
 from harness.configuration import Objective
 from harness.confirming import Confirming
@@ -34,8 +34,6 @@ from harness.search import Proposal, Search
 from harness.spec import StudyFile, StudySpec
 
 TICK_SECONDS = 0.5
-KILLED = (-9, -15)
-MOST_DEATHS = 2  # after so many a trial whose worker was killed from outside is still taken up; the next fails it
 MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
 LONELY_SECONDS = 600.0  # without any worker a night ends; it goes on with the next run
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
@@ -348,7 +346,7 @@ class Night:
             message = f"node {death.node} died in trial {trial.number}"
             kind, most = "node_died", MOST_NODE_DEATHS
         details = {"exit_code": death.exit_code, "node": death.node, "log": death.log_tail}
-        again = not alone or (death.exit_code in KILLED and self.store.deaths(trial.id, kind) < most)
+        again = not alone or (death.from_outside and self.store.deaths(trial.id, kind) < most)
         kind = "interrupted" if self.stop.asked else kind  # a death that was asked for does not count
         if self.stop.asked or again:
             self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", details))

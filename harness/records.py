@@ -7,6 +7,7 @@ Plain frozen values without torch, which both sides of the process border import
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -196,6 +197,11 @@ class WorkerDied:
     exit_code: int
     log_tail: str = ""
     node: str = ""
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether it was killed or told to end, so that its job is not to blame."""
+        return self.exit_code in (0, -signal.SIGTERM, -signal.SIGKILL)
 
 
 class Message(NamedTuple):

@@ -49,11 +49,12 @@ class Worker:
         self.interrupted = True
 
     def serve(self) -> None:
-        """Do jobs until the coordinator hangs up or asks for an end."""
-        while not self.interrupted:
-            job = self.connection.recv()
-            self.do(job)
-            self.connection.send(Message(None, JobDone()))
+        """Do jobs until the coordinator hangs up or someone asks for an end; then hang up, as the end takes seconds."""
+        with self.connection:
+            while not self.interrupted:
+                job = self.connection.recv()
+                self.do(job)
+                self.connection.send(Message(None, JobDone()))
 
     def do(self, job: Question | AdaptJob | TrainJob) -> None:
         """One job; an error of a job that is no trial is sent, not raised."""

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from results_support import epoch, facts, prepared
@@ -13,12 +14,15 @@ from scripted import Notes, Scripted, Words, complete, failing, night, study, th
 
 import harness.sampling as sampling
 import harness.study as studies
+from harness.adapting import Adapting
 from harness.configuration import Objective
 from harness.deadline import Stop
 from harness.errors import DataError, HeldError, Interrupted
+from harness.executors.base import Job
 from harness.jobs import TrialJob
 from harness.night import selection
-from harness.records import MetricValue, Progress, TrialOutcome
+from harness.opening import Opened
+from harness.records import JobDone, Message, MetricValue, Progress, TrialOutcome, WorkerDied
 from harness.results.store import Store
 
 GRID = "search: {epochs: [1, 2, 3, 4], batch_size: [8, 16, 32]}\n"
@@ -51,6 +55,54 @@ def test_a_success_in_between_counts_anew(tmp_path: Path) -> None:
         return complete(job) if job.trial == 9 else failing(job)
 
     assert len(through(tmp_path / "r.db", study(SAMPLED), Scripted(mostly_failing))) == 19
+
+
+# --- workers that go ------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_told_to_end_takes_no_trial_with_it(tmp_path: Path) -> None:
+    """Its end takes seconds, in which it may have been given the next trial; code 0 says that it died of none."""
+    given: list[int] = []
+
+    def into_a_closed_door(job: TrialJob) -> Words:
+        given.append(job.trial)
+        if len(given) == 2:
+            yield WorkerDied(0)
+        yield from complete(job)
+
+    file = study("configurations: [{epochs: 1}, {epochs: 2}]\n")
+    assert through(tmp_path / "r.db", file, Scripted(into_a_closed_door)) == [("complete", None)] * 2
+    assert given == [1, 2, 2]
+
+
+def adapted(store: Store, *attempts: list[Any]) -> tuple[Any, list[str]]:
+    """What an adaptation comes to whose workers say that, one after another, and what people are told."""
+    said = [iter([*attempt, JobDone()]) for attempt in attempts]
+
+    class Adapter(Scripted):
+        def submit(self, slot: int, job: Job) -> None:
+            self.words = said.pop(0)
+
+        def messages(self, timeout: float) -> list[tuple[int, Message]]:
+            return [(0, Message(None, next(self.words)))]
+
+    one = night(store, study("adapt: {epochs: 1}\nconfigurations: [{epochs: 1}]\n"), Adapter(complete))
+    adapting = Adapting(store, one.row, one.spec, one.executor, one.observer, one.stop, one.deadline)
+    opened = Opened(1, {}, {})
+    return adapting._one(one.spec.explicit()[0], opened), one.observer.notes
+
+
+WAITING = TrialOutcome("waiting", message="interrupted; a checkpoint was written")
+
+
+def test_an_adaptation_whose_worker_was_told_to_end_goes_on_with_another(tmp_path: Path) -> None:
+    made = TrialOutcome("failed", "data", "as if it had come to its end")
+    with Store.open(tmp_path / "r.db") as store:
+        found, notes = adapted(store, [WAITING], [WorkerDied(0)], [made])
+        assert found == made
+        assert notes[1:] == ["the worker was killed; another one goes on"] * 2
+        given_up, _ = adapted(store, [WAITING], [WAITING], [WAITING])
+        assert (given_up.state, given_up.reason) == ("failed", "crashed")
 
 
 # --- pruning --------------------------------------------------------------------------------------------
