@@ -75,6 +75,7 @@ class Comparison:
         tests: comparisons in the family.
         adjusted_p: p value after the family's correction: Holm's, or that of all at once by max-t.
         sign_flip_p: corrected p value of the permutation test over seeds, where it can pass at all; else None.
+        split: whose rows the metric is of: validation or test.
     """
 
     a: str
@@ -91,6 +92,7 @@ class Comparison:
     tests: int = 1
     adjusted_p: float = math.nan
     sign_flip_p: float | None = None
+    split: str = "validation"
 
     @property
     def told_apart(self) -> bool:

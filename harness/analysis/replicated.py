@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,12 @@ def pairs_of(best: Sequence[int], baseline: int | None) -> list[tuple[int, int]]
 
 
 def compare(
-    table: pd.DataFrame, pairs: Sequence[tuple[int, int]], names: Mapping[int, str], metric: str, examples: int | None
+    table: pd.DataFrame,
+    pairs: Sequence[tuple[int, int]],
+    names: Mapping[int, str],
+    metric: str,
+    examples: int | None,
+    split: str = "validation",
 ) -> list[Comparison]:
     """Each pair over its common seeds, corrected for each other.
 
@@ -66,11 +72,11 @@ def compare(
         names: configuration -> what to call it.
         metric: name of the metric.
         examples: that each run was measured on.
+        split: whose examples they are.
     """
     columns = table.reindex(columns=sorted({number for pair in pairs for number in pair}))
-    return corrected(
-        [over_seeds(names[a], names[b], metric, columns[a], columns[b], examples=examples) for a, b in pairs]
-    )
+    found = [over_seeds(names[a], names[b], metric, columns[a], columns[b], examples=examples) for a, b in pairs]
+    return corrected([replace(each, split=split) for each in found])
 
 
 class Further(NamedTuple):

@@ -25,7 +25,8 @@ def sentence(comparison: Comparison) -> str:
     """
     difference = comparison.difference
     if math.isnan(difference.estimate):
-        return f"{NO_VERDICT.format(a=comparison.a, b=comparison.b)}: {_metric(comparison.metric)} is missing"
+        missing = _metric(comparison.metric, comparison.split)
+        return f"{NO_VERDICT.format(a=comparison.a, b=comparison.b)}: {missing} is missing"
     if comparison.told_apart:
         winner, loser = _winner_and_loser(comparison)
         return f"{winner} beats {loser} by {_size(comparison, absolute=True)} ({_evidence(comparison)})"
@@ -43,7 +44,7 @@ def equivalence_sentence(comparison: Comparison, found: Equivalence, margin: flo
         found: see `paired.equivalence`.
         margin: the largest difference that does not matter, in the metric's own unit.
     """
-    factor, decimals, words = unit(comparison.metric)
+    factor, decimals, words = unit(comparison.metric, comparison.split)
     within = f"{factor * margin:.{_decimals(factor * margin, decimals)}f} {words}"
     seeds = _count(found.n, "seed")
     if found.p_value <= 0.05:
@@ -62,7 +63,7 @@ def _winner_and_loser(comparison: Comparison) -> tuple[str, str]:
 
 def _size(comparison: Comparison, absolute: bool = False) -> str:
     """The difference with its interval and unit; the winner's lead where `absolute`."""
-    factor, decimals, words = unit(comparison.metric)
+    factor, decimals, words = unit(comparison.metric, comparison.split)
     estimate, low, high = (factor * value for value in comparison.difference[:3])
     if absolute and estimate < 0:
         estimate, low, high = -estimate, -high, -low
@@ -111,16 +112,16 @@ def _needed(comparison: Comparison) -> str:
     return f"{about}{needed:,} {comparison.planned_in} would be needed"
 
 
-def unit(metric: str) -> tuple[float, int, str]:
+def unit(metric: str, split: str = "validation") -> tuple[float, int, str]:
     """What to multiply differences of a metric by, their usual decimals, and the words after a number."""
-    entry, words = metrics.lookup(metric), _metric(metric)
+    entry, words = metrics.lookup(metric), _metric(metric, split)
     if entry.unit == "fraction":
         return 100.0, 1, f"points of {words}"
     return (1.0, 3, f"in {words}") if entry.unit in ("nats", "correlation") else (1.0, 1, f"in {words}")
 
 
-def _metric(name: str) -> str:
-    return "validation loss" if name == "loss" else name.replace("_", " ").replace("f1", "F1")
+def _metric(name: str, split: str) -> str:
+    return f"{split} loss" if name == "loss" else name.replace("_", " ").replace("f1", "F1")
 
 
 def _decimals(size: float, usual: int) -> int:

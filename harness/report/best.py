@@ -114,15 +114,16 @@ def noun(study: StudyFrames) -> str:
     return "configuration" if several(study) else "trial"
 
 
-def words_of(objective: Objective) -> str:
+def words_of(objective: Objective, split: str = "validation") -> str:
     """The objective's name for a sentence or an axis: validation loss, accuracy, train samples/s."""
-    name = "validation loss" if objective.metric == "loss" else objective.metric.replace("_", " ")
+    name = f"{split} loss" if objective.metric == "loss" else objective.metric.replace("_", " ")
     return name.replace("f1", "F1").replace("per second", "per s")
 
 
-def axis_of(objective: Objective) -> tuple[float, str]:
+def axis_of(objective: Objective, split: str = "validation") -> tuple[float, str]:
     """What to multiply the objective's values by for an axis, and the axis' words."""
-    return (100.0, f"{words_of(objective)} (%)") if is_fraction(objective.metric) else (1.0, words_of(objective))
+    words = words_of(objective, split)
+    return (100.0, f"{words} (%)") if is_fraction(objective.metric) else (1.0, words)
 
 
 def aim(objective: Objective) -> str:

@@ -109,7 +109,7 @@ class Confirmed:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Each pair over its common seeds, corrected for each other."""
-        return replicated.compare(self.table, self.pairs, self.names, self.metric, self.examples)
+        return replicated.compare(self.table, self.pairs, self.names, self.metric, self.examples, self.split)
 
     @cached_property
     def further(self) -> list[Further]:

@@ -116,13 +116,12 @@ def _drawings(study: StudyFrames, found: Confirmed | None) -> list[Drawing]:
 
 def _means(study: StudyFrames, found: Confirmed) -> Drawing:
     """Means over the new seeds, one row a configuration, at the width of a column."""
-    factor, words = best.axis_of(study.objective)
+    factor, words = best.axis_of(study.objective, found.split)
     means = replicated.means(found.table).set_index("configuration")
     order = [*found.best, *([] if found.baseline is None else [found.baseline])]
     shown = means.loc[order, ["value", "value_low", "value_high"]] * factor
     shown = shown.assign(name=["baseline" if number == found.baseline else f"config. {number}" for number in order])
-    axis = f"{words.replace('validation loss', 'loss')}, {found.split} rows"
-    figure = bars.dots(shown, "name", "value", axis, zero=False, width=figures.SINGLE)
+    figure = bars.dots(shown, "name", "value", f"{words}, {found.split} rows", zero=False, width=figures.SINGLE)
     caption = (
         f"Mean over {plural(len(found.table), 'new seed')} with Student's 95% interval. Intervals that overlap may "
         "still be told apart, for the seeds are paired."

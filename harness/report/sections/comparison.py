@@ -176,8 +176,9 @@ def _runs_table(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Ta
     frame["configuration"] = [found.names[number] for number in numbers]
     frame[f"seen_by_search{share}"] = [searched.get(number, np.nan) for number in numbers]
     frame["train_seconds"] = [prices.get(number, np.nan) for number in numbers]
+    words = best.words_of(study.objective, found.split)
     caption = (
-        f"{best.words_of(study.objective)[:1].upper()}{best.words_of(study.objective)[1:]} on the {found.split} rows: "
+        f"{words[:1].upper()}{words[1:]} on the {found.split} rows: "
         "mean over the new seeds with Student's 95% interval, beside what the search had seen on the validation rows; "
         "mean seconds of training."
     )
@@ -185,11 +186,10 @@ def _runs_table(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Ta
 
 
 def _drawing(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Drawing:
-    factor, words = best.axis_of(study.objective)
+    factor, words = best.axis_of(study.objective, found.split)
     values = shown[["value", "value_low", "value_high"]] * factor
     frame = values.assign(configuration=[found.names[number] for number in shown["configuration"].tolist()])
-    axis = words.replace("validation loss", "loss")
-    figure = bars.dots(frame, "configuration", "value", f"{axis}, {found.split} rows", zero=False)
+    figure = bars.dots(frame, "configuration", "value", f"{words}, {found.split} rows", zero=False)
     caption = (
         f"Mean over {plural(len(found.table), 'new seed')} on the {found.split} rows with Student's 95% interval. "
         "Intervals that overlap may still be told apart: the seeds are paired."

@@ -1,0 +1,103 @@
+"""A confirmation by the loss on test rows of which runs were lost: rows, seeds and pairs are named as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report_study
+import test_report_confirmed
+
+from harness.configuration import Objective, TrialConfig
+from harness.records import Incident, MetricValue, TrialOutcome
+from harness.report.pieces import assemble
+from harness.report.section import get
+from harness.report.study_frames import StudyFrames, opened
+from harness.results.choices import CHOSEN, OPENED, Choice
+from harness.results.store import Store
+
+LOSS = Objective("loss", "minimize", "best")
+CONFIGS = [TrialConfig(model="builtin:tiny", epochs=1, learning_rate=rate) for rate in (1e-5, 3e-5, 2e-5)]
+ROWS = 400
+
+
+def record(config: int, seed: int, test: bool):
+    """One epoch: a loss about 0.3, 0.5 and 0.9, and on the test rows a little more, example by example."""
+    rng = np.random.default_rng([config, seed])
+    loss = (0.3, 0.5, 0.9)[config] + rng.normal(0, 0.01)
+    found = report_study.epoch(1, 0.5, loss, CONFIGS[config], seed)
+    if not test:
+        return found
+    margin = np.where(np.arange(ROWS) % 2, 1.0, -1.0) * rng.normal(2.0 - config, 1.0, ROWS)
+    logits = np.stack([-margin / 2, margin / 2], axis=1).astype(np.float32)
+    metrics = (*found.metrics, MetricValue("test", "loss", loss + 0.05))
+    return dataclasses.replace(found, metrics=metrics, test_outputs={"logits": logits})
+
+
+def run(store: Store, study: int, config: int, replicate: int, test: bool, lost: bool = False) -> None:
+    """A trial; one that is lost fails before its first epoch ends."""
+    trial = store.add_trial(study, CONFIGS[config], 42 + replicate, replicate, None, "explicit")
+    store.start_trial(trial.id, "local-0", store.record_environment({"python": "3.12"}))
+    store.record_facts(trial.id, report_study.facts(CONFIGS[config]))
+    if lost:
+        outcome = TrialOutcome("failed", "diverged", "the loss is not finite", seconds={"total": 3.0})
+    else:
+        store.record_epoch(trial.id, record(config, 42 + replicate, test))
+        outcome = TrialOutcome("complete", seconds={"train": 10.0 - config, "total": 12.0})
+    store.finish_trial(trial.id, outcome, [LOSS])
+
+
+def make(
+    path: Path,
+    lost: Collection[tuple[int, int]],
+    seeds: Sequence[int] = (5,),
+    best: Sequence[tuple[int, ...]] = ((0, 1),),
+) -> Path:
+    """Two configurations and a baseline, confirmed choice by choice with so many seeds.
+
+    Args:
+        lost: configuration and replicate of runs that fail.
+        seeds: of each choice.
+        best: of each choice; the last one stands for all later ones.
+    """
+    with Store.open(path) as store:
+        study = store.create_study(report_study.study_file("reviews", [LOSS]))
+        store.record_prepared(study, test_report_confirmed.prepared())
+        ran = set()
+        with store.hold(study):
+            for config in range(3):
+                run(store, study, config, 0, False)
+            prints = [config.fingerprint for config in CONFIGS]
+            for place, many in enumerate(seeds):
+                chosen = best[min(place, len(best) - 1)]
+                replicates = tuple(range(1, many + 1))
+                choice = Choice(tuple(prints[each] for each in chosen), prints[2], replicates, many * (len(chosen) + 1))
+                store.record_incident(study, None, Incident(CHOSEN, "", choice.as_details()))
+                store.record_incident(study, None, Incident(OPENED, "", {}))
+                for each in [(c, r) for r in replicates for c in (*chosen, 2) if (c, r) not in ran]:
+                    run(store, study, *each, True, each in lost)
+                    ran.add(each)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
+    """Of configuration 1 two of five runs diverged."""
+    return opened(make(tmp_path_factory.mktemp("lost") / "results.db", {(1, 2), (1, 4)}), "reviews")
+
+
+def said(study: StudyFrames) -> list[str]:
+    return list(assemble(get("comparison"), study).content.findings)
+
+
+def test_a_loss_on_test_rows_is_called_test_loss(study: StudyFrames) -> None:
+    content = assemble(get("comparison"), study).content
+    assert content.findings[1].startswith("Configuration 0 (lr 1e-5) beats the baseline (lr 2e-5) by 0.")
+    assert " in test loss (p" in content.findings[1]
+    (table,) = [table for table in content.tables if table.name == "confirmed"]
+    assert table.caption.startswith("Test loss on the test rows: mean")
+    said_of_search = [words for words in content.findings if words.startswith("The search had seen")]
+    assert "validation loss" in said_of_search[0]  # which is what the search saw
