@@ -128,6 +128,12 @@ class _Conversation:
             self.night.observer.note(event.message)
         return event if isinstance(event, Adapted | TrialOutcome | JobFailed) else None
 
+    def _sent_away(self, event: Any, last: Any) -> bool:
+        """Whether the worker ends its job since someone else than we told it to, as a machine short of memory does."""
+        if not isinstance(event, JobDone) or not isinstance(last, TrialOutcome) or self.ending or self.night.stop.asked:
+            return False
+        return last.state == "waiting" and last.reason != "disk"
+
     def _ended(self, last: Any) -> Adapted | TrialOutcome:
         outcome = _outcome_of(last) if isinstance(last, JobFailed) else last
         assert isinstance(outcome, Adapted | TrialOutcome)
@@ -140,12 +146,6 @@ class _Conversation:
         if self.night.stop.asked:
             raise self._interrupted()
         self.deaths += 1
-    def _sent_away(self, event: Any, last: Any) -> bool:
-        """Whether the worker ends its job since someone else than we told it to, as a machine short of memory does."""
-        if not isinstance(event, JobDone) or not isinstance(last, TrialOutcome) or self.ending or self.night.stop.asked:
-            return False
-        return last.state == "waiting" and last.reason != "disk"
-
         if death.from_outside and self.deaths <= MOST_DEATHS and not self.ending:
             self.night.observer.note("the worker was killed; another one goes on")
             return None
