@@ -73,6 +73,22 @@ class Chromium:
         self.run(f"{element}.focus(), {element}.select()")
         self._command("Input.insertText", text=text)
 
+    def press(self, key: str) -> None:
+        """A key by its name, such as ArrowLeft or Enter, where the focus is."""
+        for kind in ("keyDown", "keyUp"):
+            self._command("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def move(self, x: float, y: float) -> None:
+        """The mouse, to a place of the window."""
+        self._command("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def seen_as(self, media: str = "screen", dark: bool = False) -> None:
+        """How the page is looked at: on a screen or on paper, by a system that is light or dark."""
+        features = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        given = [{"name": name, "value": value} for name, value in features.items()]
+        self._command("Emulation.setEmulatedMedia", media=media, features=given)
+        self._command("Emulation.setFocusEmulationEnabled", enabled=True)
+
     def press_enter(self) -> None:
         """The key, in the field that has the focus."""
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
