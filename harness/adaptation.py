@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import harness.devices as devices
 import harness.kept_models as kept_models
 from harness.cache import Cache
 from harness.configuration import canonical_json, fingerprint
+from harness.encoder import weights_hash
 from harness.errors import DataError
 from harness.evaluation import measure, predict
 from harness.hub import WANTED
@@ -61,7 +62,8 @@ def adapt(job: AdaptJob, warm: Warm, control: Control) -> Iterator[Event]:
             fault = checkpoints.verify(final)
             if not fault:
                 facts = json.loads((final / FACTS).read_text())
-                yield Adapted(**facts | {"model": job.config.model, "reused": True, "spent_seconds": 0.0})
+                now = {"model": job.config.model, "reused": True, "spent_seconds": 0.0}
+                yield Adapted(**facts | now, weights_hash=_weights_hash(final))
                 return
             yield Incident("adaptation_damaged", f"the adapted {job.config.model} is made again: {fault}")
         yield from _work_out(job, warm, control, final, began)
@@ -87,7 +89,7 @@ def _work_out(job: AdaptJob, warm: Warm, control: Control, final: Path, began: f
     best = trial.objective.best_epoch({record.epoch: record.value("validation", "loss") for record in records})
     assert best is not None  # a loss that is not finite ends the trial
     chosen = records[best - 1]
-    adapted = Adapted(
+    facts: dict[str, Any] = dict(
         model=job.config.model,
         key=final.name,
         texts=texts,
@@ -102,8 +104,13 @@ def _work_out(job: AdaptJob, warm: Warm, control: Control, final: Path, began: f
         spent_seconds=spent,
         reused=False,
     )
-    _keep(job, warm, Path(trial.folder), final, asdict(adapted))
-    yield adapted
+    _keep(job, warm, Path(trial.folder), final, facts)
+    yield Adapted(**facts, weights_hash=_weights_hash(final))
+
+
+def _weights_hash(kept: Path) -> str:
+    """Of what a trial loads from there; its head, which is not kept, is no part of the hash either."""
+    return weights_hash(load_file(kept / "model.safetensors"), leave_out=frozenset())
 
 
 def key_of(job: AdaptJob, warm: Warm) -> str:

@@ -15,10 +15,10 @@ from harness.asking import error_of
 from harness.board import Observer
 from harness.configuration import TrialConfig
 from harness.deadline import Deadline, Stop
-from harness.errors import Interrupted
+from harness.errors import DataError, Interrupted
 from harness.executors.base import Executor
 from harness.jobs import Adapted, AdaptJob
-from harness.opening import Opened
+from harness.opening import REMEDY, Opened
 from harness.records import EpochRecord, Incident, JobDone, JobFailed, TrialOutcome, WorkerDied
 from harness.results.rows import StudyRow
 from harness.results.store import Store
@@ -46,6 +46,7 @@ class Adapting:
         Raises:
             Interrupted: an end was asked for; what was trained is in a checkpoint.
             HeldError: a disk is full.
+            DataError: a model came out otherwise than the one that trials of the study have begun from.
         """
         folders: dict[str, str] = {}
         for config in self.spec.adaptations():
@@ -53,6 +54,7 @@ class Adapting:
                 break
             outcome = self._one(config, opened)
             if isinstance(outcome, Adapted):
+                self._refuse_other_weights(outcome)
                 self.store.record_adaptation(self.row.id, outcome, config)
                 folders[config.model] = str(self.store.files / "models" / outcome.key)
                 self.observer.note(f"{config.model} adapted: {words(outcome)}")
@@ -73,6 +75,16 @@ class Adapting:
         )
         self.observer.note(f"{config.model}: pretraining further on the training texts …")
         return _Conversation(self, job).answer()
+
+    def _refuse_other_weights(self, adapted: Adapted) -> None:
+        """One that was made again, say on another machine, need not be the same to the last bit."""
+        then = self.store.adapted_weights(self.row.id).get(adapted.model, adapted.weights_hash)
+        if then != adapted.weights_hash:
+            raise DataError(
+                f"the adapted {adapted.model} is not the one that study {self.row.name!r} began with: weights "
+                f"{adapted.weights_hash[:16]}, recorded {then[:16]}. "
+                f"Restore {self.store.files / 'models' / adapted.key}, {REMEDY}"
+            )
 
     def _tell_failure(self, model: str, outcome: TrialOutcome) -> None:
         message = f"{model} could not be adapted ({outcome.reason}): {outcome.message}"

@@ -221,6 +221,7 @@ class Adapted:
         seconds: that it took, whenever that was.
         spent_seconds: that it took now.
         reused: whether an earlier study or night had made it.
+        weights_hash: SHA-256 of its weights, as a trial's facts have it.
     """
 
     model: str
@@ -236,6 +237,7 @@ class Adapted:
     seconds: float
     spent_seconds: float
     reused: bool
+    weights_hash: str
 
 
 class Truncation(NamedTuple):

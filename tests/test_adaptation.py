@@ -10,23 +10,30 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import results_support
 import small_models
 import sqlalchemy as sa
 import torch
 import transformers
 from nights import Night, end
+from results_support import running
 from safetensors.torch import load_file
+from scripted import Notes, Scripted, complete
 
 import harness.checkpoints as checkpoints
 from harness.adaptation import adapt, key_of
+from harness.adapting import Adapting
 from harness.builtin import corpus
 from harness.builtin.tiny import folder as tiny
 from harness.cache import Cache
 from harness.configuration import TrialConfig
 from harness.data import load
+from harness.deadline import Deadline, Stop
+from harness.encoder import Encoder
 from harness.errors import DataError, SpecError
 from harness.jobs import Adapted, AdaptJob
-from harness.records import EpochRecord, Incident, TrialOutcome
+from harness.opening import Opened
+from harness.records import EpochRecord, Incident, JobDone, Message, TrialOutcome
 from harness.report.sections import adaptation as section
 from harness.report.study_frames import opened
 from harness.results import frames, schema
@@ -170,6 +177,7 @@ def test_the_kept_model_has_the_trained_encoder_and_no_head_of_its_own(made):
     assert checkpoints.verify(Path(path)) == ""
     assert transformers.AutoTokenizer.from_pretrained(path).mask_token_id is not None
     assert not Path(job.folder, f"{events[-1].key}-training").exists()
+    assert Encoder(adapted, small_models.CPU).weights_hash == events[-1].weights_hash
 
 
 def test_a_second_study_takes_what_is_there(made):
@@ -405,6 +413,45 @@ def test_a_night_that_is_stopped_while_it_adapts_goes_on_with_it(stopped):
 # --- the record --------------------------------------------------------------------------------------------
 
 
+class Answers(Scripted):
+    """A worker that has adapted a model to given weights."""
+
+    def __init__(self, weights: str) -> None:
+        super().__init__(complete)
+        self.weights = weights
+        self.events: list[Adapted | JobDone] = []
+
+    def submit(self, slot, job):
+        key = job.config.model
+        self.events = [Adapted(key, "k", 10, 5, 2, 1, 4, 9.5, 8.0, True, 3.0, 3.0, False, self.weights), JobDone()]
+
+    def messages(self, timeout):
+        return [(0, Message(None, self.events.pop(0)))]
+
+
+def test_a_study_that_has_begun_goes_on_from_the_adapted_weights_that_it_began_with(tmp_path):
+    spec = parse_study(STUDY.format(other="builtin:tiny").replace("[builtin:tiny, builtin:tiny]", "[builtin:tiny]"))
+    notes = Notes()
+
+    def adapted_to(store: Store, weights: str) -> dict[str, str]:
+        row = store.studies()[0]
+        opened = Opened(1, {}, {})
+        return Adapting(store, row, spec.spec, Answers(weights), notes, Stop(), Deadline()).all(opened)
+
+    with Store.open(tmp_path / "results.db") as store:
+        key = store.create_study(spec)
+        with store.hold(key):
+            assert adapted_to(store, "w1") == adapted_to(store, "w2")  # no trial has begun
+            plain = running(store, key, model="builtin:tiny", adapt=False)
+            store.record_facts(plain.id, results_support.facts(plain.config))
+            assert adapted_to(store, "w1")
+            begun = running(store, key, model="builtin:tiny", adapt=True)
+            store.record_facts(begun.id, replace(results_support.facts(begun.config), weights_hash="w1"))
+            assert adapted_to(store, "w1")
+            with pytest.raises(DataError, match=r"weights w2, recorded w1\. Restore .*models/k, or start another"):
+                adapted_to(store, "w2")
+
+
 def test_a_database_of_before_adaptations_gets_their_table_and_keeps_its_rows(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'results.db'}")
     with engine.begin() as connection:
@@ -412,7 +459,7 @@ def test_a_database_of_before_adaptations_gets_their_table_and_keeps_its_rows(tm
         values = "1, 'old', 'own', 'sequence-classification', 'text', '{}', 'f', '[]', 'then'"
         connection.exec_driver_sql(f"INSERT INTO harness_study VALUES ({values})")
     engine.dispose()
-    found = Adapted("m", "k", 10, 5, 2, 1, 4, 9.5, None, True, 3.0, 3.0, False)
+    found = Adapted("m", "k", 10, 5, 2, 1, 4, 9.5, None, True, 3.0, 3.0, False, "w")
     with Store.open(tmp_path / "results.db") as store:
         store.record_adaptation(1, found, CONFIG)
         store.record_adaptation(1, replace(found, reused=True, spent_seconds=0.0), CONFIG)  # a later night

@@ -200,7 +200,7 @@ def test_nothing_is_claimed_of_how_published_runs_were_trained(tmp_path: Path) -
 def test_further_pretraining_is_told_with_its_source(tmp_path: Path) -> None:
     path = report_study.make(tmp_path / "results.db", trials=1)
     with Store.open(path) as store:
-        adapted = Adapted("builtin:tiny", "k", 400, 60, 3, 2, 50, 9.5, 8.0, False, 3.0, 3.0, False)
+        adapted = Adapted("builtin:tiny", "k", 400, 60, 3, 2, 50, 9.5, 8.0, False, 3.0, 3.0, False, "w")
         store.record_adaptation(1, adapted, TrialConfig(model="builtin:tiny"))
     said = text(build(path, "reviews", tmp_path / "paper"), "methods.md")
     assert "masked language modelling for 2 epochs on 400 training texts [@gururangan2020]." in said

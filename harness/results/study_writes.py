@@ -17,7 +17,7 @@ from harness.errors import StorageError
 from harness.jobs import Adapted, Prepared
 from harness.results.columns import utc_now
 from harness.results.rows import StudyRow
-from harness.results.tables import adaptation, data, environment, example, model, study
+from harness.results.tables import adaptation, data, environment, example, model, study, trial
 from harness.results.text import plain
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def insert_adaptation(connection: sa.Connection, study_id: int, adapted: Adapted
         return
     connection.execute(sa.delete(adaptation).where(*at))
     values = dataclasses.asdict(adapted) | {"config": config.as_dict(), "at": utc_now()}
+    del values["weights_hash"]  # stands in the facts of every trial that began from them
     connection.execute(sa.insert(adaptation).values(study_id=study_id, **values))
 
 
@@ -108,6 +109,13 @@ def weights_hashes(connection: sa.Connection, study_id: int) -> dict[str, str]:
     """Model name -> hash of the pretrained weights that the study was begun with."""
     query = sa.select(model.c.name, model.c.weights_hash).where(model.c.study_id == study_id)
     return {str(name): str(found) for name, found in connection.execute(query)}
+
+
+def adapted_weights(connection: sa.Connection, study_id: int) -> dict[str, str]:
+    """Model name -> hash of the adapted weights that a trial of the study has begun from."""
+    query = sa.select(trial.c.asked, trial.c.done).where(trial.c.study_id == study_id, trial.c.done.is_not(None))
+    rows = connection.execute(query.order_by(trial.c.number.desc()))  # the first trial has the last word
+    return {asked["model"]: done["weights_hash"] for asked, done in rows if done and asked.get("adapt")}
 
 
 def data_revision(connection: sa.Connection, study_id: int) -> str | None:
