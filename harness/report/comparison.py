@@ -18,7 +18,7 @@ from harness.analysis import families, overfitting, parameters, statistics
 from harness.analysis.families import Comparison
 from harness.analysis.sentences import sentence
 from harness.errors import StorageError, UsageError
-from harness.report import answered, best, flips, outputs, plain, stated
+from harness.report import answered, best, flips, outputs, plain, spent, stated
 from harness.report.build import write
 from harness.report.cells import is_missing
 from harness.report.charts import bars, curves
@@ -128,6 +128,7 @@ def content(chosen: Sequence[Chosen]) -> Content:
     once = [len(_values_by_seed(each)) < 2 for each in chosen]
     table = Table("compared", _side_by_side(chosen), "The trials side by side; metrics at the best epoch.", once)
     drawings, tables = [_curves(chosen)], [table]
+    tables += _equal_budgets(chosen)
     if len(rates):
         figure = bars.dots(rates, "trial", "samples_per_second", "training samples/s")
         caption = "Training speed with 95% intervals over the steady windows of each trial; other days are not in them."
@@ -237,6 +238,17 @@ def _rates(chosen: Sequence[Chosen]) -> pd.DataFrame:
             bounds = {"samples_per_second_low": low, "samples_per_second_high": high}
             rows.append({"trial": each.name, "samples_per_second": found.estimate, **bounds, "windows": found.n})
     return pd.DataFrame(rows)
+
+
+def _equal_budgets(chosen: Sequence[Chosen]) -> list[Table]:
+    """Where the scores compare at all: the same objective on the same rows."""
+    prints = {_data_fingerprint(each) for each in chosen}
+    folds = {_missing(each.row.get("fold")) for each in chosen}
+    objectives = {each.study.objective for each in chosen}
+    if None in prints or max(len(prints), len(folds), len(objectives)) > 1:
+        return []
+    found = spent.at_equal_budgets([(each.name, each.study, each.number) for each in chosen])
+    return [] if found is None else [found]
 
 
 def _standings(chosen: Sequence[Chosen]) -> list[str]:
