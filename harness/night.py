@@ -201,6 +201,15 @@ class Night:
         self.store.restart_trial(trial.id, Incident("begun_anew", words))
         self.search.restart(trial.number)
 
+    def _refuse_mixture(self, trial: TrialRow, facts: TrialFacts) -> None:
+        """Set aside epochs of smaller batches, if the memory that was short is there now and no checkpoint says so."""
+        before = self.store.config_as_run(trial.id)
+        if before is None or before == facts.config or not self.store.epoch_values(trial.id, "validation", "loss"):
+            return
+        words = "it begins anew with the settings that were asked for; what it had committed with others is kept here"
+        self.store.restart_trial(trial.id, Incident("begun_anew", words, {"ran_before": before.as_dict()}))
+        self.search.restart(trial.number)
+
     def _companion(self, first: TrialRow) -> TrialRow | None:
         """A trial that a worker can train together with another one, of those that hang on no result.
 
@@ -263,6 +272,7 @@ class Night:
         if isinstance(event, Progress):
             running.progress = event
         elif isinstance(event, TrialFacts):
+            self._refuse_mixture(trial, event)
             self.store.record_facts(trial.id, event)
         elif isinstance(event, EpochRecord):
             self._epoch(slot, trial, event)

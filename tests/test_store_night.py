@@ -93,6 +93,23 @@ def test_a_trial_out_of_memory_ends_with_the_curve_of_its_smaller_batches_alone(
     assert [replaced["epoch"] for replaced in found.iloc[0]["details"]["replaced_epochs"]] == [1]
 
 
+@pytest.mark.parametrize("now", [8, 16])
+def test_a_record_is_of_one_batch_size_though_the_next_attempt_finds_its_memory_again(store, now):
+    """The worker dies before a checkpoint remembers the fallback."""
+    first = [facts(TrialConfig(batch_size=16)), Incident("oom", "out of memory")]
+    first += [facts(TrialConfig(batch_size=8)), epoch(1, validation=0.5), epoch(2, validation=0.4), KILLED]
+    again = [facts(TrialConfig(batch_size=now)), *(epoch(n, validation=0.9 / n) for n in (1, 2, 3)), COMPLETE]
+    trial = night(store, Script(first, again))[0]
+    mine = {1: 0.9, 2: 0.45, 3: 0.3} if now == 16 else {1: 0.5, 2: 0.4, 3: 0.3}
+    assert store.epoch_values(trial.id, "validation", "loss") == pytest.approx(mine)
+    assert (trial.state, store.config_as_run(trial.id)) == ("complete", TrialConfig(batch_size=now))
+    found = frames.incidents(store.engine, "probe").set_index("kind")["details"]
+    assert ("begun_anew" in found) == (now == 16)
+    if now == 16:
+        assert [replaced["epoch"] for replaced in found["begun_anew"]["replaced_epochs"]] == [1, 2]
+        assert found["begun_anew"]["ran_before"]["batch_size"] == 8
+
+
 def test_interruptions_do_not_count_as_deaths_of_a_trial_whose_worker_is_killed_twice(store):
     row = store.add_trial(1, study_file().spec.explicit()[0], 42, 0, None, "explicit")
     for _ in range(5):

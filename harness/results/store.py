@@ -397,6 +397,12 @@ class Store:
             return trial_writes.count_incidents(connection, trial_id, kind)
 
     @outlives_restarts
+    def config_as_run(self, trial_id: int) -> TrialConfig | None:
+        """What the last attempt of a trial really ran, after every fallback; None before that is known."""
+        with self.transaction() as connection:
+            return trial_writes.config_as_run(connection, trial_id)
+
+    @outlives_restarts
     def epoch_values(self, trial_id: int, split: str, name: str) -> dict[int, float]:
         """Epoch -> value of one metric of all rows; non-finite values as measured."""
         with self.transaction() as connection:

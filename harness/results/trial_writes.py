@@ -242,6 +242,12 @@ def trials(connection: sa.Connection, study_id: int) -> list[TrialRow]:
     return [TrialRow.read(row) for row in rows]
 
 
+def config_as_run(connection: sa.Connection, trial_id: int) -> TrialConfig | None:
+    """What its last attempt really ran, after every fallback; None before that is known."""
+    facts = connection.scalar(sa.select(trial.c.done).where(trial.c.id == trial_id))
+    return None if facts is None else TrialConfig.from_dict(facts["config"])
+
+
 def trial_row(connection: sa.Connection, trial_id: int) -> TrialRow:
     """One trial by its id in the database.
 
