@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import harness.disk as disk
 from harness.asking import ask_worker
 from harness.configuration import TrialConfig
 from harness.deadline import Stop
 from harness.drift import Change, Drift, around, changes, compare
 from harness.environment import git_state
-from harness.errors import DataError, HarnessError, Interrupted, UsageError
+from harness.errors import DataError, HarnessError, HeldError, Interrupted, UsageError
 from harness.executors.base import Executor
 from harness.executors.local import LocalExecutor
 from harness.jobs import EXACT_BATCHES, Demand, Prepared, Sharing, TrainJob, TrialJob
@@ -89,7 +90,8 @@ def reproduce(store: Store, name: str, number: int, tolerance: float, told: Told
     Raises:
         UsageError: there is no such trial, or none that could be compared.
         DataError: data or model are not those of the record.
-        HarnessError: what else keeps the trial from running.
+        HeldError: no space is left for it, or its worker was ended.
+        HarnessError: what else keeps the trial from running to an end.
         Interrupted: when an end was asked for meanwhile.
     """
     subject = find(store, name, number)
@@ -111,6 +113,7 @@ def run_again(
     prepared = _prepare(store, subject, executor, stop)
     job = _job(store, subject, prepared, folder)
     second = _Run(subject, job, executor, told, stop).through()
+    _refuse_unfinished(subject, second, folder)
     drift = Drift(
         compare(subject.epochs, {epoch: Epoch.of(record) for epoch, record in second.records.items()}),
         _ends(subject, second),
@@ -281,6 +284,25 @@ class _Run:
 
 
 # --- what became of it ------------------------------------------------------------------------------
+
+
+def _refuse_unfinished(subject: Subject, second: Second, folder: Path) -> None:
+    """A run that could not come to an end says nothing of whether the trial can be reproduced.
+
+    Raises:
+        HeldError: no space was left, or somebody ended the worker.
+        HarnessError: what else it failed of; that its loss diverged is an end.
+    """
+    outcome = second.outcome
+    assert outcome is not None
+    words = f"the second run of trial {subject.name} came to no end"
+    if outcome.state == "waiting":
+        if outcome.reason == "disk":
+            raise disk.full(folder, outcome.message)
+        raise HeldError(f"{words}: {outcome.message}. The record is as it was; run the same command again")
+    if outcome.state == "failed" and outcome.reason != "diverged":
+        told = "\n".join(filter(None, [f"{words}: failed ({outcome.reason}): {outcome.message}", outcome.traceback]))
+        raise HarnessError(f"{told}\nThe record is as it was")
 
 
 def _ends(subject: Subject, second: Second) -> str:

@@ -11,16 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scripted
 from click.testing import Result
 from nights import Night
+from results_support import facts
 from typer.testing import CliRunner
 
 from harness.board import Board
 from harness.cli import app
 from harness.deadline import Stop
 from harness.drift import Drift
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, HarnessError, HeldError, UsageError
 from harness.executors.local import LocalExecutor
+from harness.jobs import TrialJob
+from harness.records import TrialOutcome
 from harness.reproducing import KIND, find, run_again
 from harness.results.store import Store
 from harness.spec import parse_study
@@ -208,3 +212,57 @@ def test_a_trial_that_goes_on_longer_than_its_record_has_drifted(night: Night, a
     found = again(0)
     assert found.verdict == "drifted"
     assert found.ends == "complete after epoch 1 as recorded, complete after epoch 2 now"
+
+
+# --- with workers that say what the test writes down ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "words"),
+    [
+        (
+            TrialOutcome("failed", "oom", "out of memory at batch size 1"),
+            HarnessError,
+            r"failed \(oom\): out of memory",
+        ),
+        (
+            TrialOutcome("failed", "crashed", "KeyError", "Traceback"),
+            HarnessError,
+            "KeyError\nTraceback\nThe record is",
+        ),
+        (
+            TrialOutcome("waiting", "disk", "writing a checkpoint"),
+            HeldError,
+            "no space is left for .*: writing a check",
+        ),
+        (TrialOutcome("waiting", None, "interrupted"), HeldError, "came to no end: interrupted"),
+    ],
+    ids=["memory", "crash", "disk", "interrupted"],
+)
+def test_a_second_run_that_could_not_end_is_no_drift(
+    tmp_path: Path, outcome: TrialOutcome, error: type[HarnessError], words: str
+) -> None:
+    file = scripted.study("configurations: [{epochs: 1}]")
+
+    def unfinished(job: TrialJob) -> scripted.Words:
+        yield facts(job.config)
+        yield outcome
+
+    assert scripted.through(tmp_path / "results.db", file, scripted.Scripted(scripted.complete)) == [("complete", None)]
+    with Store.open(tmp_path / "results.db") as store:
+        subject = find(store, "s", 0)
+        with pytest.raises(error, match=words):
+            run_again(store, subject, 0.0, scripted.Scripted(unfinished), tmp_path, lambda line: None, Stop())
+        with store.transaction() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM harness_incident").scalar() == 0
+
+
+def test_a_second_run_that_diverges_is_drift(tmp_path: Path) -> None:
+    file = scripted.study("configurations: [{epochs: 1}]")
+    scripted.through(tmp_path / "results.db", file, scripted.Scripted(scripted.complete))
+    with Store.open(tmp_path / "results.db") as store:
+        subject = find(store, "s", 0)
+        executor = scripted.Scripted(scripted.failing)
+        found = run_again(store, subject, 0.0, executor, tmp_path, lambda line: None, Stop())
+    assert found.verdict == "drifted"
+    assert "failed (diverged) after epoch 0 now: loss became nan" in found.ends
