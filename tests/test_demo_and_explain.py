@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import socket
@@ -15,9 +14,8 @@ from typing import Any
 
 import browser
 import pytest
-import small_models
+from kept_studies import LABELS, kept_studies
 from nights import Night, end
-from test_predicting import LABELS, QUESTIONS, squad
 
 from harness.deadline import Stop
 from harness.demo import serve
@@ -38,17 +36,7 @@ needs_page = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
-    folder = tmp_path_factory.mktemp("explaining")
-    small_models.model_folder(folder / "model")
-    (folder / "squad").mkdir()
-    for split, rows, seed in (("train", 64, 1), ("validation", 24, 2)):
-        (folder / "squad" / f"{split}.json").write_text(json.dumps(squad(rows, seed)))
-    found = Night(folder, LABELS)
-    (folder / "questions.yaml").write_text(QUESTIONS)
-    for file in ("night.yaml", "questions.yaml"):
-        code, output = found.harness("run", file)
-        assert code == 0, output
-    return found
+    return kept_studies(tmp_path_factory.mktemp("explaining"))
 
 
 def section_of(night: Night, study: str, texts: bool = True) -> Piece:
