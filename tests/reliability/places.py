@@ -1,4 +1,4 @@
-"""Named places in the product at which a test lets a process die, without a word of it in the product."""
+"""Named places in the product at which a test lets a process die or fail, without a word of it in the product."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def plant(place: str, marker: Path) -> None:
-    """Let the process die at `module:name before|after COUNT [SIGNAL]`, around its so many-th call of that function.
+    """Let the process die at `module:name before|after COUNT [SIGNAL|ERROR]`, around its so many-th call of that function.
 
     The first process of all that comes there does, and no other. A name that does not exist is an error.
     """
@@ -23,11 +23,13 @@ def plant(place: str, marker: Path) -> None:
     *parents, name = path.split(".")
     for parent in parents:
         holder = getattr(holder, parent)
-    kind = signal.Signals[number[0]] if number else signal.SIGKILL
+    kind = None if number == ["ERROR"] else signal.Signals[number[0]] if number else signal.SIGKILL
     setattr(holder, name, deadly(getattr(holder, name), when, int(count), kind, marker))
 
 
-def deadly(real: Callable[..., Any], when: str, count: int, number: signal.Signals, marker: Path) -> Callable[..., Any]:
+def deadly(
+    real: Callable[..., Any], when: str, count: int, number: signal.Signals | None, marker: Path
+) -> Callable[..., Any]:
     """The function, and at one of its calls the signal."""
     calls = 0
 
@@ -46,10 +48,12 @@ def deadly(real: Callable[..., Any], when: str, count: int, number: signal.Signa
     return called
 
 
-def die(number: signal.Signals, marker: Path) -> None:
-    """The signal to this process, unless some process had it before."""
+def die(number: signal.Signals | None, marker: Path) -> None:
+    """The signal to this process, or an error for want of one, unless some process had it before."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
         return
+    if number is None:
+        raise RuntimeError("planted by a test")
     os.kill(os.getpid(), number)

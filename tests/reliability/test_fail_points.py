@@ -5,6 +5,7 @@ A place is `module:name before|after COUNT`: the process that comes to its so ma
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -242,6 +243,21 @@ def test_a_worker_that_dies_among_trials_of_a_group_leaves_no_trial_of_two_runs(
     assert alike(night.curves(), together)
     begun_anew = "SELECT count(*) FROM harness_incident WHERE kind = 'begun_anew'"
     assert night.rows(begun_anew)[0][0] >= 1
+
+
+def test_a_group_that_fails_in_mid_training_begins_anew_one_by_one(
+    parent: Zygote, together: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    night = ForkedNight(tmp_path, parent, TOGETHER)
+    assert night.through("harness.heads:epoch_record before 8 ERROR") == 0, night.output
+    assert violated(night.db) == []
+    assert alike(night.curves(), together)
+    told = night.rows("SELECT kind, message, details FROM harness_incident ORDER BY id")
+    assert [kind for kind, *_ in told] == ["group_failed", *["begun_anew"] * 3]
+    assert "training 3 trials together failed, they go on one by one: RuntimeError: planted by a test" in told[0][1]
+    kept = [json.loads(details)["replaced_epochs"] for _, _, details in told[1:]]
+    assert sum(map(len, kept)) == 7  # every epoch that was committed before is in an incident
+    assert night.rows("SELECT state FROM harness_trial") == [("complete",)] * 3
 
 
 # --- an older file ------------------------------------------------------------------------------------------

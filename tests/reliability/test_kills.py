@@ -88,8 +88,8 @@ def kill_within(seconds: float, dice: random.Random, pid: int | None) -> bool:
     return True
 
 
-def disturbed(night: ForkedNight, dice: random.Random, seconds: float, worker_too: bool) -> int:
-    """Begin a night, kill its worker where asked and then its coordinator; how many kills hit."""
+def disturbed(night: ForkedNight, dice: random.Random, seconds: float, worker_too: bool) -> tuple[int, bool]:
+    """Begin a night, kill its worker where asked and then its coordinator: how many kills hit, whether it went on."""
     pid = night.begin()
     hits = 0
     if worker_too:
@@ -99,16 +99,18 @@ def disturbed(night: ForkedNight, dice: random.Random, seconds: float, worker_to
     code = night.end(pid)
     assert code in (-signal.SIGKILL, 0, 1), night.output  # 1: the worker died before it knew the data
     night.only_passing()
-    return hits + (gone and code == -signal.SIGKILL)
+    return hits + (gone and code == -signal.SIGKILL), code != 0
 
 
 def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
     parent: Zygote, straight: Straight, tmp_path: Path, times: Times
 ) -> None:
     dice, kills, studies = random.Random(5), 0, 0
-    while kills < times(20, 1_000) or studies < times(2, 50):  # of two trials each
-        night = ForkedNight(tmp_path / str(studies), parent)
-        for invocation in range(10):
-            kills += disturbed(night, dice, straight.seconds, worker_too=invocation % 5 == 3)
+    while kills < times(60, 1_000) or studies < times(4, 50):  # of two trials each
+        night, unfinished = ForkedNight(tmp_path / str(studies), parent), True
+        for invocation in range(15):
+            if unfinished:
+                hits, unfinished = disturbed(night, dice, straight.seconds, worker_too=invocation % 5 == 3)
+                kills += hits
         night.ends_as(straight.outcome)
         studies += 1

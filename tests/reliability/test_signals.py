@@ -47,7 +47,7 @@ def left_clean(night: ForkedNight) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "counts"), [(signal.SIGTERM, 143, (15, 500)), (signal.SIGINT, 130, (8, 300))]
+    ("number", "code", "counts"), [(signal.SIGTERM, 143, (40, 500)), (signal.SIGINT, 130, (8, 300))]
 )
 def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
     parent: Zygote,
