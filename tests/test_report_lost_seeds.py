@@ -13,6 +13,7 @@ import test_report_confirmed
 
 from harness.configuration import Objective, TrialConfig
 from harness.records import Incident, MetricValue, TrialOutcome
+from harness.report.paper import methods, results
 from harness.report.pieces import assemble
 from harness.report.section import get
 from harness.report.study_frames import StudyFrames, opened
@@ -95,9 +96,44 @@ def said(study: StudyFrames) -> list[str]:
 
 def test_a_loss_on_test_rows_is_called_test_loss(study: StudyFrames) -> None:
     content = assemble(get("comparison"), study).content
-    assert content.findings[1].startswith("Configuration 0 (lr 1e-5) beats the baseline (lr 2e-5) by 0.")
-    assert " in test loss (p" in content.findings[1]
+    (told,) = [words for words in content.findings if words.startswith("Configuration 0 (lr 1e-5) beats the baseline")]
+    assert " in test loss (p" in told
     (table,) = [table for table in content.tables if table.name == "confirmed"]
     assert table.caption.startswith("Test loss on the test rows: mean")
     said_of_search = [words for words in content.findings if words.startswith("The search had seen")]
     assert "validation loss" in said_of_search[0]  # which is what the search saw
+
+
+LOST = "2 of 5 runs of configuration 1 did not complete; their pairs are left out."
+
+
+def test_runs_that_were_lost_are_counted_and_their_pairs_left_out(study: StudyFrames) -> None:
+    words = said(study)
+    assert words[:2] == [
+        "After the search configurations 0 and 1 and the baseline ran again with 5 new seeds, measured on 400 test "
+        "rows that no choice was made by.",
+        LOST,
+    ]
+    assert ", 5 seeds, 400 examples)" in words[2] and ", 3 seeds, 400 examples)" in words[3]
+
+
+def test_a_paper_says_how_many_seeds_each_number_has(study: StudyFrames) -> None:
+    tables = {table.name: table for table in results.content(study).tables}
+    assert f"n = 400 test rows, 3 to 5 seeds. {LOST}" in tables["results"].caption
+    assert tables["results"].frame["seeds"].tolist() == [5, 3, 5]
+    assert tables["comparison"].frame["seeds"].tolist() == [5, 3, 3]
+    assert LOST in [sentence.text for sentence in methods.statistics(study)]
+
+
+def test_the_seeds_column_stays_where_all_pairs_lost_as_many(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", {(2, 1), (2, 3)}, best=((0,),)), "reviews")
+    tables = {table.name: table for table in results.content(frames).tables}
+    assert tables["comparison"].frame["seeds"].tolist() == [3]
+    assert "2 of 5 runs of the baseline did not complete" in tables["comparison"].caption
+
+
+def test_a_configuration_of_which_every_run_was_lost_is_named(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", {(0, 1), (0, 2), (1, 2)}, seeds=(2,)), "reviews")
+    assert said(frames)[1] == (
+        "2 of 2 runs of configuration 0 and 1 of 2 of configuration 1 did not complete; their pairs are left out."
+    )

@@ -17,7 +17,7 @@ from harness.analysis.replicated import Further
 from harness.analysis.statistics import Floats
 from harness.configuration import TrialConfig
 from harness.report import outputs
-from harness.report.naming import configurations
+from harness.report.naming import configurations, listed, plural
 from harness.report.study_frames import StudyFrames
 from harness.results.choices import CHOSEN, OPENED, Choice
 
@@ -91,6 +91,34 @@ class Confirmed:
         if self.baseline is not None:
             found[self.baseline] = found[self.baseline].replace(f"configuration {self.baseline}", "the baseline", 1)
         return found
+
+    def seeds(self, noun: str = "seed") -> str:
+        """With how many each configuration was measured, in words: 5 seeds, or 3 to 5 seeds where runs were lost."""
+        counts = self.table.notna().sum()
+        fewest, most = int(counts.min()), int(counts.max())
+        return plural(most, noun) if fewest == most else f"{fewest} to {plural(most, noun)}"
+
+    @cached_property
+    def lost(self) -> dict[int, int]:
+        """Configuration -> how many of its seeds have no value; one that has them all is not named."""
+        prints, trials = _prints(self.study), self.study.trials
+        columns = zip(trials["trial"].tolist(), trials["configuration"].tolist(), strict=True)
+        numbers = {prints[int(trial)]: int(number) for trial, number in columns if int(trial) in prints}
+        measured = {int(str(number)): int(count) for number, count in self.table.notna().sum().items()}
+        asked = [numbers[key] for key in self.choice.prints if key in numbers]
+        without = {number: len(self.choice.replicates) - measured.get(number, 0) for number in asked}
+        return {number: count for number, count in without.items() if count}
+
+    @property
+    def lost_words(self) -> str:
+        """The same as a sentence; empty where every run has a value."""
+        of = len(self.choice.replicates)
+        found = [
+            f"{count} of {of} {'runs of ' if place == 0 else 'of '}"
+            f"{'the baseline' if number == self.baseline else f'configuration {number}'}"
+            for place, (number, count) in enumerate(self.lost.items())
+        ]
+        return f"{listed(found, 12)} did not complete; their pairs are left out." if found else ""
 
     @property
     def examples(self) -> int | None:

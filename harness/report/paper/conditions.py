@@ -26,7 +26,7 @@ def of_numbers(study: StudyFrames) -> str:
             f"{validated_on(study)}, {plural(len(used), 'seed') if used else 'seeds are not recorded'}. {UNCONFIRMED}"
         )
     rows = f"n = {found.examples:,} {found.split} rows" if found.examples else f"{found.split} rows"
-    return f"{rows}, {plural(len(found.table), 'seed')}. {_chosen_by(found)}"
+    return " ".join(part for part in (f"{rows}, {found.seeds()}.", found.lost_words, _chosen_by(found)) if part)
 
 
 def _chosen_by(found: Confirmed) -> str:

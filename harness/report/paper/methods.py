@@ -187,8 +187,10 @@ def _confirmed(found: Confirmed) -> Paragraph:
     again = plural(len(found.best), "best configuration")
     beside = " and the baseline" if found.baseline is not None else ""
     rows = f"the {found.examples:,} {found.split} rows" if found.examples else f"the {found.split} rows"
-    seeds = plural(len(found.table), "new seed")
+    seeds = plural(len(found.choice.replicates), "new seed")
     sentences = [Sentence(f"After the search the {again}{beside} ran again with {seeds}, measured on {rows}.")]
+    if found.lost_words:
+        sentences.append(Sentence(found.lost_words))
     if found.split == "test":
         opened = "once" if found.times_opened == 1 else f"{found.times_opened} times"
         sentences.append(Sentence(f"The test rows were opened {opened}."))

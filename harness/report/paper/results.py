@@ -27,7 +27,7 @@ def content(study: StudyFrames) -> Content:
     means = [Table("results", each.frame, each.caption) for each in compared.tables if each.name == "confirmed"]
     tables = [
         *(means or _searched(study)),
-        *_comparison(compared.tables),
+        *_comparison(compared.tables, found),
         space.table(study),
         *_rows(study),
         checklist.table(study),
@@ -64,11 +64,12 @@ def _searched(study: StudyFrames) -> list[Table]:
     return [Table("results", done, "The best trials of the search, by the objective.")]
 
 
-def _comparison(tables: Sequence[Table]) -> list[Table]:
-    """Each comparison; what is alike in all of them stands in the caption."""
+def _comparison(tables: Sequence[Table], confirming: Confirmed | None) -> list[Table]:
+    """Each comparison; what is alike in all of them stands in the caption, but seeds stay where some were lost."""
     found = []
     for table in (each for each in tables if each.name in ("comparison", "comparison-examples")):
-        alike = [n for n in ("seeds", "examples") if n in table.frame and table.frame[n].nunique(dropna=False) == 1]
+        said = ["examples", *(["seeds"] if confirming is None or not confirming.lost else [])]
+        alike = [name for name in said if name in table.frame and table.frame[name].nunique(dropna=False) == 1]
         frame = table.frame.drop(columns=[*_ASIDE, *alike], errors="ignore")
         found.append(Table(table.name, frame, table.caption))
     return found
@@ -123,7 +124,7 @@ def _means(study: StudyFrames, found: Confirmed) -> Drawing:
     shown = shown.assign(name=["baseline" if number == found.baseline else f"config. {number}" for number in order])
     figure = bars.dots(shown, "name", "value", f"{words}, {found.split} rows", zero=False, width=figures.SINGLE)
     caption = (
-        f"Mean over {plural(len(found.table), 'new seed')} with Student's 95% interval. Intervals that overlap may "
+        f"Mean over {found.seeds('new seed')} with Student's 95% interval. Intervals that overlap may "
         "still be told apart, for the seeds are paired."
     )
     return Drawing("means", figure, caption)

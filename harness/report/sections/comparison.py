@@ -58,7 +58,7 @@ def _confirmed(study: StudyFrames, found: Confirmed) -> Content:
     order = [*found.best, *([] if found.baseline is None else [found.baseline])]
     shown = means.loc[order].reset_index()
     told = [_said(each) for each in found.comparisons]
-    findings = [_what_ran(study, found), *told, *_alike(found), _cheapest(study, found), _luck(study, found)]
+    findings = [_what_ran(found), found.lost_words, *told, *_alike(found), _cheapest(study, found), _luck(study, found)]
     tables = [_runs_table(study, found, shown), *_comparison_tables(found.comparisons)]
     if found.further:
         findings += _further_findings(found)
@@ -71,11 +71,11 @@ def _confirmed(study: StudyFrames, found: Confirmed) -> Content:
     )
 
 
-def _what_ran(study: StudyFrames, found: Confirmed) -> str:
+def _what_ran(found: Confirmed) -> str:
     numbers = listed(found.best)
     one = len(found.best) == 1
     what = f"configuration{'' if one else 's'} {numbers}{'' if found.baseline is None else ' and the baseline'}"
-    ran = f"After the search {what} ran again with {plural(len(found.table), 'new seed')}"
+    ran = f"After the search {what} ran again with {plural(len(found.choice.replicates), 'new seed')}"
     rows = f"{found.examples:,} " if found.examples else ""
     if found.split == outputs.TEST:
         return f"{ran}, measured on {rows}test rows that no choice was made by."
@@ -191,7 +191,7 @@ def _drawing(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Drawi
     frame = values.assign(configuration=[found.names[number] for number in shown["configuration"].tolist()])
     figure = bars.dots(frame, "configuration", "value", f"{words}, {found.split} rows", zero=False)
     caption = (
-        f"Mean over {plural(len(found.table), 'new seed')} on the {found.split} rows with Student's 95% interval. "
+        f"Mean over {found.seeds('new seed')} on the {found.split} rows with Student's 95% interval. "
         "Intervals that overlap may still be told apart: the seeds are paired."
     )
     return Drawing("confirmed", figure, caption)
