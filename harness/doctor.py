@@ -89,7 +89,8 @@ def _opened(target: str | Path, study: str | None) -> Iterator[Finding]:
         return
     if found != schema.HEAD:
         words = f"{public(target)} has schema {found} of an older harness, this one has {schema.HEAD}"
-        yield note("database", words, f"`{REPAIR}`, or the next `harness run`, brings it forward after a copy")
+        copy = "; copy it with pg_dump before" if is_server(target) else " after a copy"
+        yield note("database", words, f"`{REPAIR}`, or the next `harness run`, brings it forward{copy}")
         return
     engine = open_engine(target, read_only=True)
     with closing(engine):

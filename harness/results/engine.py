@@ -456,7 +456,7 @@ def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
             with engine.connect() if read_only else connected(engine) as connection:
                 found = schema.revision(connection, public(url))
             if found != schema.HEAD:
-                if read_only or not create:
+                if read_only or (found is None and not create):
                     raise UsageError(f"{public(url)} {_behind(found)}")
                 with creation_lock(engine), engine.begin() as connection:
                     schema.upgrade(connection)

@@ -56,7 +56,7 @@ def upgrade(connection: sa.Connection, target: str = "head") -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, target)
-    if connection.dialect.supports_comments:
+    if connection.dialect.supports_comments and target == "head":
         _describe(connection)
 
 
