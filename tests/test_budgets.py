@@ -281,7 +281,7 @@ def test_the_report_says_who_leads_at_which_budget_and_whether_that_is_sure(piec
     said = "\n".join(piece.content.findings)
     assert "At 12,000 training tokens each, the first budget at which all have a score, trial 0" in said
     assert "At 24,000 training tokens each, the most that each of the 2 has spent, trial 0" in said
-    assert "best accuracy 85.0%, and beats every other of the 2." in said
+    assert "best accuracy 85.0%, and beats every other of the 2 as far as these examples go." in said
     assert "the lead changes with the budget: trial 0 from 500 joules and 1 from 600 joules" in said
     assert "At the end, whatever each has spent, trial 1" in said
 

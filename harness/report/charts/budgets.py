@@ -81,11 +81,10 @@ def fronts(frame: pd.DataFrame, y: str, costs: Mapping[str, str], names: str, wo
         others, chosen = known[~on], known[on].sort_values(cost)
         drawn.plot(others[cost], others[y], "o", color=figures.GREY, mfc="none", ms=4)
         drawn.plot(chosen[cost], chosen[y], "s-", color=figures.ORANGE, ms=4.5, lw=0.9, drawstyle="steps-post")
-        for place, row in enumerate(chosen.head(_LABELS).to_dict("records")):
-            offset = (3, -9 if place % 2 else 5)  # neighbours on a front lie close
-            text = figures.label(row[names], 12)
-            drawn.annotate(text, (row[cost], row[y]), xytext=offset, textcoords="offset points", fontsize=7)
-        drawn.margins(x=0.12, y=0.15)
+        look = {"xytext": (-5, 0), "textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 7}
+        for row in chosen.head(_LABELS).to_dict("records"):  # no step comes from the left at a point's own height
+            drawn.annotate(figures.label(row[names], 12), (row[cost], row[y]), **look)
+        drawn.margins(x=0.15, y=0.15)
         _axis(drawn, title, from_zero=False)
     axes[0].set_ylabel(words)
     return figure

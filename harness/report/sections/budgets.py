@@ -171,7 +171,7 @@ def _sentence(study: StudyFrames, objective: Objective, reading: Reading) -> str
     alike = [known[each] for each in reading.sure.not_distinguishable]
     if alike:
         return f"{head} {told}, which cannot be told apart from {what}{'s' if len(alike) > 1 else ''} {listed(alike)}."
-    return f"{head} {told}, and beats every other of the {len(reading.scores)}."
+    return f"{head} {told}, and beats every other of the {len(reading.scores)} as far as these examples go."
 
 
 def _notes(
@@ -211,7 +211,7 @@ def _notes(
         )
     tested = [each.sure.note for each in readings if each.sure.best is not None]
     if tested:
-        notes.append(f"Tested as the best of the search is, with intervals that hold for all at once: {tested[0]}.")
+        notes.append(f"Tested at each budget by itself, as the best of the search is, for all at once: {tested[0]}.")
     return notes
 
 
@@ -296,8 +296,8 @@ def _fronts(
     findings = [_none_beats(study, objective, frame, cost) for cost in known]
     caption = (
         f"{words[:1].upper()}{words[1:]} against what it cost, of {plural(len(frame), best.noun(study))}, mean over "
-        "their trials; on the front, no other is both better and cheaper. Differences within the intervals of the "
-        "section on the search may be chance."
+        "their trials; squares joined by steps are the front, where no other is both better and cheaper. Differences "
+        "within the intervals of the section on the search may be chance."
     )
     metric = "validation_loss" if objective.metric == "loss" else objective.metric
     names = best.names(study, list(places))
