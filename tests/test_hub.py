@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import hub_cache
 import pytest
 import small_models
 from hub_cache import FIRST, SECOND
-from nights import STUDY, Night
+from nights import STUDY, Night, worker_of
 
 from harness.builtin.tiny import folder
 from harness.configuration import Objective, TrialConfig
@@ -211,3 +215,30 @@ def test_a_study_that_goes_on_later_keeps_the_weights_that_it_began_with(
     assert found == [(MODEL, FIRST)]
     loaded = night.rows("SELECT json_extract(done, '$.model_revision') FROM harness_trial")
     assert [row[0] for row in loaded] == [FIRST] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hub_that_goes_away_once_all_is_fetched_is_not_missed_even_by_a_new_worker(
+    tmp_path: Path, commits: dict[str, Path]
+) -> None:
+    night = Night(tmp_path, STUDY.replace("builtin:tiny", MODEL).replace("epochs: 12", "epochs: 2"))
+    environment = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "CUDA_VISIBLE_DEVICES": ""}
+    with hub_cache.server(MODEL, commits, {"main": FIRST}) as (address, asked), open(tmp_path / "said", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", "run", "night.yaml"], cwd=tmp_path, stdout=said, stderr=said,
+            env={**environment, "HF_ENDPOINT": address},
+        )  # fmt: skip
+        night.wait_for(process, lambda: bool(night.rows("SELECT 1 FROM harness_model")))
+        os.kill(worker_of(process.pid), signal.SIGKILL)  # what it has in memory is gone with it
+        assert [path for path in asked if path.endswith("/model.safetensors")] != []
+        assert night.rows("SELECT count(*) FROM harness_trial WHERE state = 'complete'") == [(0,)]
+        asked.clear()
+    code = process.wait(300)
+    assert code == 0, (tmp_path / "said").read_text()
+    assert asked == []
+    assert night.rows("SELECT DISTINCT state, json_extract(done, '$.model_revision') FROM harness_trial") == [
+        ("complete", FIRST)
+    ]
+    assert night.rows("SELECT kind FROM harness_incident") == [("worker_died",)]

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def plant(place: str, marker: Path) -> None:
-    """Let the process die at `module:name before|after COUNT [SIGNAL|ERROR]`, around its so many-th call of that function.
+    """Let the process die or fail at `module:name before|after COUNT [SIGNAL|ERROR]`, around that call of the function.
 
     The first process of all that comes there does, and no other. A name that does not exist is an error.
     """
