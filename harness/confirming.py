@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.configuration import TrialConfig
-from harness.grid import folds
+from harness.grid import confirming, folds
 from harness.ranking import Plan, Run, plan_of, ranked
 from harness.records import Incident
 from harness.results.choices import CHOSEN, OPENED, Choice, choices
@@ -51,6 +51,15 @@ class Confirming:
         known = list(trials)
         wanted = self._wanted(known)
         return wanted is not None and (wanted != self.choice or next(self._missing(wanted, known), None) is not None)
+
+    def left(self, trials: Iterable[TrialRow]) -> int:
+        """How many trials would be left to run if the search ended now with as many as are to be chosen."""
+        known = list(trials)
+        wanted = self._wanted(known)
+        if wanted is None:
+            return confirming(self.spec)
+        ended = {(trial.config.fingerprint, trial.replicate, trial.fold) for trial in known if trial.finished}
+        return max(0, confirming(self.spec) - sum(run in ended for run in self._runs(wanted, wanted.replicates)))
 
     def begin(self, trials: Iterable[TrialRow], search: Search) -> list[Proposal]:
         """Choose, which goes on record before anything runs, and give the trials that are to be added.

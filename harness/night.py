@@ -74,6 +74,7 @@ class Night:
         self.running: dict[int, Slot] = {}
         self.failures_in_a_row = 0
         self.slots = 1 if times_its_trials(self.spec) else executor.slots
+        self._most_to_confirm = confirming(self.spec)
         self._opened: Opened | None = None
         self._adapted: dict[str, str] = {}
         self._ending = False
@@ -147,10 +148,11 @@ class Night:
     def _still_searching(self) -> bool:
         """Until what is left of the time is what confirming will take."""
         mean, left = self.trials.mean_seconds, self.deadline.seconds_left()
-        if self.searching and mean is not None and left is not None and self.confirming.choice is None:
-            self.searching = left > confirming(self.spec) * mean / self.slots
-            if not self.searching:
-                self.observer.note("the search ends: the time that is left is for confirming what it has found")
+        if not self.searching or mean is None or left is None or left > self._most_to_confirm * mean / self.slots:
+            return self.searching
+        self.searching = left > self.confirming.left(self.trials) * mean / self.slots
+        if not self.searching:
+            self.observer.note("the search ends: the time that is left is for confirming what it has found")
         return self.searching
 
     def _proposed(self) -> TrialRow | None:

@@ -233,6 +233,49 @@ def test_the_search_ends_while_there_is_time_to_confirm(store):
     assert "the search ends: the time that is left is for confirming what it has found" in notes.notes
 
 
+def test_a_search_that_is_extended_leaves_time_to_confirm_what_it_then_finds(store):
+    """The first night has confirmed its best; the second has twelve seconds, six of them for what it finds."""
+    text = "search: {learning_rate: {low: 0.001, high: 0.005}}\nsampler: random\n"
+    text += "budget: {trials: 2}\nconfirm: {top: 2, seeds: 3}\n"
+    assert len(ran(store, study(text))) == 2 + 6
+    found, executor = night(store, study(text.replace("trials: 2", "time: 1h")))
+    found.deadline = Hourglass(executor, 12)
+    found.through()
+    searched = [trial for trial in store.trials(1) if trial.seed == 42]
+    best = {trial.configuration for trial in sorted(searched, key=lambda each: each.objective)[-2:]}
+    again = [trial for trial in store.trials(1) if trial.seed != 42 and trial.number >= 8]
+    assert {trial.configuration for trial in again} == best
+    assert [trial.state for trial in again] == ["complete"] * 6 and len(executor.jobs) == 12
+
+
+def test_what_is_confirmed_needs_no_more_time(store):
+    """Nothing better is found, so that the search has the whole night."""
+    text = "search: {batch_size: [8, 16, 32, 64]}\nbudget: {trials: 2}\nconfirm: {top: 1, seeds: 3}\n"
+    text = text.replace("search", "fixed: {learning_rate: 0.002}\nsearch")
+    ran(store, study(text))
+    found, executor = night(store, study(text.replace("trials: 2", "time: 1h")))
+    found.deadline = Hourglass(executor, 2)
+    found.through()
+    assert [job.seed for job in executor.jobs] == [42, 42]
+
+
+class Hourglass:
+    """A deadline that comes a second nearer with every trial."""
+
+    def __init__(self, executor, seconds):
+        self.executor = executor
+        self.seconds = seconds
+
+    def seconds_left(self):
+        return self.seconds - len(self.executor.jobs)
+
+    def passed(self):
+        return self.seconds_left() <= 0
+
+    def words(self):
+        return ""
+
+
 class Clock:
     """A deadline that says what a test wrote down."""
 
