@@ -17,16 +17,16 @@ def parent() -> Zygote:
 
 @pytest.fixture(scope="session")
 def straight(parent: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    """What the study gives without trouble, and its seconds; of three, for kills must fall all over it."""
+    """What the study gives without trouble, and its seconds; of two, for kills must fall all over it."""
     outcomes, seconds = [], []
-    for _ in range(3):
+    for _ in range(2):
         night = ForkedNight(tmp_path_factory.mktemp("straight"), parent)
         began = time.monotonic()
         assert night.through() == 0, night.output
         seconds.append(time.monotonic() - began)
         assert violated(night.db) == []
         outcomes.append(night.outcome())
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[0] == outcomes[1]
     assert len(outcomes[0]["metrics"]) > 50
     assert len(outcomes[0]["weights"]) == 1
     return Straight(outcomes[0], min(seconds))
