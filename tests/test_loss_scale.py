@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 import pytest
+from published import P1
+from test_verdicts import judged
 
 from harness.analysis import loss_scale
-from published import P1
-from tests.test_verdicts import judged
 
 
 @pytest.mark.parametrize(

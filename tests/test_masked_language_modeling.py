@@ -12,6 +12,7 @@ import pytest
 import small_models
 import torch
 import transformers
+from recording import Recording
 from torch.nn import functional
 
 from harness import metrics
@@ -194,15 +195,8 @@ def test_batches_of_another_size_give_the_same_evaluation(path):
 # --- training -------------------------------------------------------------------------------------------
 
 
-class Recording(MaskedLanguageModeling):
-    def __init__(self):
-        self.losses = []
-
-    def loss(self, logits, labels, class_weights=None):
-        loss = super().loss(logits, labels, class_weights)
-        if logits.requires_grad:
-            self.losses.append(loss.item())
-        return loss
+class Recorded(Recording, MaskedLanguageModeling):
+    """The task, noting the loss of every training batch."""
 
 
 class Rows(torch.utils.data.Dataset):
@@ -265,7 +259,7 @@ def trainer_losses(path: str, folder: Path, **values) -> np.ndarray:
 
 
 def our_losses(path: str) -> np.ndarray:
-    task = Recording()
+    task = Recorded()
     plan = plan_of(path, task)
     list(train(plan, prepare(plan)))
     return np.array(task.losses)

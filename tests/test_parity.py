@@ -8,6 +8,7 @@ import pytest
 import small_models
 import torch
 import transformers
+from recording import Recording
 
 from harness.streams import epoch_order
 from harness.tasks.sequence_classification import SequenceClassification
@@ -31,22 +32,13 @@ TRAINED = {  # written by hand, so that freezing.py is tested too
 }
 
 
-class Recording(SequenceClassification):
+class Recorded(Recording, SequenceClassification):
     """The task, noting the loss of every training batch."""
-
-    def __init__(self):
-        self.losses = []
-
-    def loss(self, logits, labels, class_weights=None):
-        loss = super().loss(logits, labels, class_weights)
-        if logits.requires_grad:
-            self.losses.append(loss.item())
-        return loss
 
 
 @functools.cache
 def our_losses(path, freeze, seed=SEED, **values):
-    task = Recording()
+    task = Recorded()
     plan = replace(
         small_models.plan(path, rows=ROWS, seed=seed, freeze=freeze, **SETTINGS | values), task=task, exact=True
     )

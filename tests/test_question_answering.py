@@ -7,6 +7,7 @@ import pytest
 import small_models
 import torch
 import transformers
+from recording import Recording
 
 import harness.kept_models as kept_models
 from harness.architectures import architecture_of
@@ -205,17 +206,8 @@ def test_logits_do_not_hang_on_the_rows_beside_them(folder):
 # --- training -------------------------------------------------------------------------------------------
 
 
-class Recording(QuestionAnswering):
+class Recorded(Recording, QuestionAnswering):
     """The task, noting the loss of every training batch."""
-
-    def __init__(self):
-        self.losses = []
-
-    def loss(self, logits, labels, class_weights=None):
-        loss = super().loss(logits, labels, class_weights)
-        if logits.requires_grad:
-            self.losses.append(loss.item())
-        return loss
 
 
 class Rows(torch.utils.data.Dataset):
@@ -310,7 +302,7 @@ def test_every_step_has_the_loss_of_the_plain_trainer(folder, tmp_path):
     )
     rows = plan.train.examples.take(np.unique(whole.example))
     training = Split(rows, whole, TokenTable(whole, small_models.CPU))
-    task = Recording()
+    task = Recorded()
     plan = replace(plan, train=training, probe=training, task=task, exact=True)
     list(train(plan, prepare(plan)))
     expected = trainers_losses(folder, plan, tmp_path)
