@@ -28,10 +28,9 @@ from harness.epoch_clock import EpochClock
 from harness.errors import UsageError
 from harness.jobs import ModelSummary, Prepared, SplitSummary
 from harness.preparation import device_facts
-from harness.records import EpochRecord, Incident, MetricValue, TrialFacts, TrialOutcome
+from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.script_facts import (
     Rows,
-    as_fraction,
     config_of,
     identity_of,
     notes_of,
@@ -40,12 +39,9 @@ from harness.script_facts import (
     summary_of,
     task_of,
 )
+from harness.script_figures import epoch_of, epochs_over, surprises, train_loss, validation
 from harness.scripts import Ledger, Opening, log
 from harness.study_file.sections import study_name
-
-LAST = 1e-6
-"""How far behind its end, in epochs, an epoch's last step may be logged."""
-NO_METRICS = ("runtime", "samples_per_second", "steps_per_second", "jit_compilation_time", "model_preparation_time")
 
 
 @dataclass
@@ -60,6 +56,7 @@ class _Run:
     began: float
     pid: int
     error: BaseException | None
+    broken: int | None
     recorded: int = 0
     validation: Rows | None = None
     prepared: bool = False
@@ -104,14 +101,14 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """What is about to be run is written down; what was run before in this process has ended."""
-        _end_all()
+        self._guarded(_end_all)
         self._run = None
         if state.is_world_process_zero:
             self._guarded(self._begin, args, state, given)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """The epoch before is complete, with its evaluation and its checkpoint."""
-        self._guarded(self._commit, state, given)
+        self._guarded(self._commit, state)
         if self._run is not None:
             self._run.clock.begin_epoch()
 
@@ -130,25 +127,20 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """The training loss since it was last logged is asked for: it is this epoch's."""
         if self._run is not None:
             self._run.clock.end_epoch(state.num_input_tokens_seen)
-            control.should_log = True
+        control.should_log = True  # in every process: to log is to gather the losses of all
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **given: Any) -> None:
         """What is evaluated on is known only now."""
         run = self._run
         if run is not None and run in _open and run.validation is None and given.get("eval_dataloader") is not None:
-            run.validation = rows_of(given["eval_dataloader"].dataset)
+            self._guarded(_look_at_validation, run, given["eval_dataloader"].dataset)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """The training has ended as it should, or because the script stopped it."""
         if self._run is not None:
-            self._guarded(self._commit, state, given)
-            epochs = self._run.facts.config.epochs
-            early = f"the script stopped it after epoch {self._run.recorded} of {epochs}"
-            outcome = TrialOutcome("complete", stopped_early="" if self._run.recorded >= epochs else early)
-            if self._run.diverged:
-                outcome = TrialOutcome("failed", "diverged", self._run.diverged)
-            _end(self._run, outcome)
+            self._guarded(self._commit, state)
+            self._guarded(self._finish, self._run)
 
     # --- what is written ------------------------------------------------------------------------------
 
@@ -192,6 +184,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             began=time.monotonic(),
             pid=os.getpid(),
             error=_last_error(),
+            broken=_broken(state),
         )
         self._run = run
         _open.append(run)
@@ -206,14 +199,21 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         )
         run.ledger.begin(opening)
 
-    def _commit(self, state: Any, given: dict[str, Any]) -> None:
+    def _finish(self, run: _Run) -> None:
+        epochs = run.facts.config.epochs
+        early = f"the script stopped it after epoch {run.recorded} of {epochs}"
+        outcome = TrialOutcome("complete", stopped_early="" if run.recorded >= epochs else early)
+        _end(run, TrialOutcome("failed", "diverged", run.diverged) if run.diverged else outcome)
+
+    def _commit(self, state: Any) -> None:
         """Every epoch that is over and not written: one, or after a checkpoint those that it speaks of."""
         run = self._run
         if run is None:
             return
-        over = math.ceil((state.epoch or 0.0) - LAST)
+        progress = state.epoch or 0.0
+        over = epoch_of(progress) if run.clock.running else epochs_over(progress)
         for epoch in range(run.recorded + 1, over + 1):
-            entries = [each for each in state.log_history if math.ceil(each.get("epoch", 0.0) - LAST) == epoch]
+            entries = [each for each in state.log_history if epoch_of(each.get("epoch", 0.0)) == epoch]
             self._write_epoch(run, epoch, entries, state, now=epoch == over and run.clock.running)
             run.recorded = epoch
 
@@ -222,16 +222,17 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         runtime = sum(each.get("eval_runtime", 0.0) for each in evaluations)
         times = run.clock.close(runtime) if now else None
         rates = [each["learning_rate"] for each in entries if "learning_rate" in each]
+        whole = times if times and epoch != run.broken else None
         steps = max((each["step"] for each in entries), default=state.global_step)
         rows = run.validation.number if run.validation is not None and run.validation.number else 0
         record = EpochRecord(
             epoch=epoch,
             steps=steps,
             learning_rate=float(rates[-1]) if rates else math.nan,
-            metrics=(*_train_loss(entries, state.log_history), *_validation(evaluations)),
-            train_seconds=times.train if times else math.nan,
+            metrics=(*train_loss(entries, state.log_history), *validation(evaluations)),
+            train_seconds=whole.train if whole else math.nan,
             evaluate_seconds=runtime,
-            save_seconds=times.rest if times else math.nan,
+            save_seconds=whole.rest if whole else math.nan,
             validation_seconds=runtime if evaluations else math.nan,
             evaluated_samples=rows * len(evaluations),
             windows=tuple(times.windows) if times else (),
@@ -242,27 +243,29 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 run.seconds[phase] += seconds
         lost = [m for m in record.metrics if m.name == "loss" and not math.isfinite(m.value)]
         run.diverged = ", ".join(f"{m.split} loss was {m.value} in epoch {epoch}" for m in lost)
-        _describe(run)
-        for incident in _surprises(epoch, entries, evaluations):
+        for incident in surprises(epoch, entries, evaluations):
             if incident.kind not in run.incidents:  # once a run says enough
                 run.incidents.add(incident.kind)
                 run.ledger.incident(incident)
         run.ledger.epoch(record)
 
 
+def _look_at_validation(run: _Run, dataset: Any) -> None:
+    """The first evaluation shows what is evaluated on."""
+    run.validation = rows_of(dataset)
+    prints = (run.train.fingerprint, run.validation.fingerprint)
+    together = "-".join(each for each in prints if each) if all(prints) else ""
+    run.facts = replace(run.facts, validation_rows=run.validation.number or 0, data_fingerprint=together)
+    run.ledger.facts(run.facts)
+    _describe(run)
+
+
 def _describe(run: _Run) -> None:
-    """The data, once the first epoch has shown what is evaluated on."""
-    if run.prepared:
-        return
+    """The data, once it is known what is evaluated on or that nothing is."""
     run.prepared = True
     splits = {"train": SplitSummary(run.facts.train_rows, {}, {})}
-    prints = [run.train.fingerprint or ""]
     if run.validation is not None:
         splits["validation"] = SplitSummary(run.validation.number or 0, {}, {})
-        prints.append(run.validation.fingerprint or "")
-        together = "-".join(prints) if all(prints) else ""
-        run.facts = replace(run.facts, validation_rows=run.validation.number or 0, data_fingerprint=together)
-        run.ledger.facts(run.facts)
     run.ledger.prepared(
         Prepared(
             fingerprint=run.facts.data_fingerprint,
@@ -277,48 +280,18 @@ def _describe(run: _Run) -> None:
     )
 
 
-# --- figures ------------------------------------------------------------------------------------------------
-
-
-def _train_loss(entries: list[dict[str, Any]], history: list[dict[str, Any]]) -> list[MetricValue]:
-    """The mean over the epoch: what is logged is a mean since it was last logged, and counts by its steps."""
-    logged = [each for each in history if "loss" in each]
-    before = {each["step"]: last["step"] for last, each in zip([{"step": 0}, *logged], logged, strict=False)}
-    stretches = [(max(1, each["step"] - before[each["step"]]), each["loss"]) for each in entries if "loss" in each]
-    if not stretches:
-        return []
-    total = sum(steps for steps, _ in stretches)
-    return [MetricValue("train", "loss", sum(steps * loss for steps, loss in stretches) / total)]
-
-
-def _validation(evaluations: list[dict[str, Any]]) -> list[MetricValue]:
-    """Every figure that an evaluation has logged; of several in an epoch the last."""
-    found: dict[str, float] = {}
-    for entry in evaluations:
-        for key, value in entry.items():
-            figure = key.removeprefix("eval_")
-            if key != figure and not figure.endswith(NO_METRICS) and isinstance(value, int | float):
-                found[figure] = as_fraction(figure, float(value))
-    return [MetricValue("validation", figure, value) for figure, value in found.items()]
-
-
-def _surprises(epoch: int, entries: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> list[Incident]:
-    found = []
-    steps = sorted({each["step"] for each in evaluations})
-    last = max((each["step"] for each in entries), default=0)
-    if len(steps) > 1 or (steps and steps[-1] < last):
-        words = "an epoch has the figures of its last evaluation, which need not be at its end"
-        found.append(Incident("evaluated by steps", words, {"epoch": epoch, "steps": steps}))
-    norms = [each["grad_norm"] for each in entries if not math.isfinite(each.get("grad_norm", 0.0))]
-    if norms:
-        words = "gradients were not finite; Trainer leaves such losses out of its means (logging_nan_inf_filter)"
-        found.append(Incident("gradients not finite", words, {"epoch": epoch}))
-    return found
+# --- what is surprising ------------------------------------------------------------------------------------
 
 
 def _unknown_task(model: Any) -> Incident:
     words = "the model's class does not say its task; it is taken for a classification: Recorder(task=...) says it"
     return Incident("task not known", words, {"class": type(model).__name__})
+
+
+def _broken(state: Any) -> int | None:
+    """The epoch in whose midst the training goes on, of which only the rest is timed."""
+    progress = state.epoch or 0.0
+    return None if epoch_of(progress) == epochs_over(progress) else epoch_of(progress)
 
 
 def _resumed(state: Any) -> Incident:
@@ -330,6 +303,8 @@ def _resumed(state: Any) -> Incident:
 
 
 def _end(run: _Run, outcome: TrialOutcome) -> None:
+    if not run.prepared:
+        _describe(run)
     seconds = run.seconds | {"total": time.monotonic() - run.began}
     run.ledger.end(replace(outcome, seconds=seconds))
     if run in _open:

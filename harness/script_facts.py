@@ -16,7 +16,7 @@ from harness.encoder import weights_hash
 from harness.errors import SpecError
 from harness.freezing import frozen
 from harness.jobs import ModelSummary
-from harness.metrics import direction, known, lookup
+from harness.metrics import direction, known
 from harness.records import TrialFacts
 
 TASKS = {
@@ -174,12 +174,3 @@ def _pretrained(model: Any) -> Mapping[str, torch.Tensor]:
     """The weights below the head, which is drawn anew in every run."""
     state: Mapping[str, torch.Tensor] = getattr(model, "base_model", model).state_dict()
     return state
-
-
-def as_fraction(name: str, value: float) -> float:
-    """A share that a script gives in percent, as the metrics of SQuAD do, as the fraction that the record holds."""
-    try:
-        percent = lookup(name).unit == "fraction" and 1 < value <= 100
-    except KeyError:
-        return value
-    return value / 100 if percent else value

@@ -25,8 +25,10 @@ auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
 executors results roster shelf grid sampling fold_pruning search deadline board asking opening adapting confirming
 night
-study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor
-scripts epoch_clock script_facts callback exchange analysis report explaining demo_page demo study_reference
+study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair
+doctor
+scripts epoch_clock script_facts script_figures callback exchange analysis report explaining demo_page demo
+study_reference
 terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()
