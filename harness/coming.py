@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness.configuration import TrialConfig
 from harness.confirming import Confirming
 from harness.grid import confirming, folds
+from harness.opening import Commits, commits_of
 from harness.records import State
 from harness.results.engine import Target, database_path, is_server, open_engine
 from harness.results.rows import TrialRow
@@ -39,11 +40,12 @@ COSTLY = (
 
 
 class Begun(NamedTuple):
-    """What the record holds of a study: its trials, the seconds of all invocations, and what it has confirmed."""
+    """What the record holds of a study: trials, seconds of all invocations, what is confirmed, commits of the Hub."""
 
     trials: Sequence[TrialRow] = ()
     seconds: float = 0.0
     confirming: Confirming | None = None
+    commits: Commits = Commits()
 
     @property
     def finished(self) -> int:
@@ -102,7 +104,9 @@ def begun(target: Target, file: StudyFile) -> Begun:
             return Begun()
         refuse_another(store, row, file)
         confirmed = Confirming(store, row, file.spec)
-        return Begun(store.trials(row.id), store.invocation_seconds(row.id), confirmed)
+        trials = store.trials(row.id)
+        commits = commits_of(store, row) if any(trial.attempt for trial in trials) else Commits()
+        return Begun(trials, store.invocation_seconds(row.id), confirmed, commits)
 
 
 def ahead(spec: StudySpec, record: Begun) -> Ahead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from harness.asking import ask_worker
@@ -19,6 +20,18 @@ from harness.spec import StudyFile, StudySpec
 from harness.study_file.cross_checks import study_cautions
 
 REMEDY = "or start another study with --set study=NEW-NAME"
+
+
+class Commits(NamedTuple):
+    """Of the Hub, as far as they are known.
+
+    Attributes:
+        data: None for files, and before a study has begun.
+        models: by name; folders have none.
+    """
+
+    data: str | None = None
+    models: Mapping[str, str] = MappingProxyType({})
 
 
 class Opened(NamedTuple):
@@ -62,15 +75,26 @@ def prepare(
 
 def preparation_of(store: Store, row: StudyRow, spec: StudySpec, begun: bool) -> PrepareJob:
     """What a worker is to check; of a study that has begun at the commits that it began with."""
+    commits = commits_of(store, row) if begun else Commits()
+    return preparation_at(spec, commits, spec.store_texts)
+
+
+def commits_of(store: Store, row: StudyRow) -> Commits:
+    """Those that a study was last prepared with."""
+    return Commits(store.data_revision(row.id), store.model_revisions(row.id))
+
+
+def preparation_at(spec: StudySpec, commits: Commits, with_texts: bool) -> PrepareJob:
+    """What a worker is to check, at these commits of the Hub."""
     return PrepareJob(
         task=spec.task,
-        data=data_at(spec, store.data_revision(row.id) if begun else None),
+        data=data_at(spec, commits.data),
         seed=spec.seeds[0],
         models=spec.models(),
         demands=spec.demands(),
         metrics=[objective.metric for objective in spec.objectives],
-        with_texts=spec.store_texts,
-        revisions=store.model_revisions(row.id) if begun else {},
+        with_texts=with_texts,
+        revisions=dict(commits.models),
     )
 
 

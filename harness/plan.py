@@ -11,15 +11,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from harness.asking import ask_worker
 from harness.coming import Begun, Coming, ahead
 from harness.configuration import TrialConfig
 from harness.deadline import Stop
 from harness.executors.base import Executor
-from harness.jobs import AdaptJob, Prepared, PrepareJob, Probed, ProbeJob, Sharing, TrialJob
+from harness.jobs import AdaptJob, Prepared, Probed, ProbeJob, Sharing, TrialJob
 from harness.night import selection, times_its_trials
+from harness.opening import data_at, preparation_at
 from harness.plan_sums import Measured, StudyPlan, add_up
 from harness.spec import StudyFile, StudySpec
 
@@ -44,17 +44,23 @@ def plan_study(
     trials = [*coming.drawn, *coming.confirming]
     if not trials:
         return None
-    measured = measure(file.spec, trials, sharing, files, executor, stop)
+    measured = measure(file.spec, record, trials, sharing, files, executor, stop)
     slots = 1 if times_its_trials(file.spec) else executor.slots
     return add_up(file.spec, record, coming, measured, slots, shutil.disk_usage(files).free, sharing.budget)
 
 
 def measure(
-    spec: StudySpec, trials: Sequence[Coming], sharing: Sharing, files: Path, executor: Executor, stop: Stop
+    spec: StudySpec,
+    record: Begun,
+    trials: Sequence[Coming],
+    sharing: Sharing,
+    files: Path,
+    executor: Executor,
+    stop: Stop,
 ) -> Measured:
     """Have a worker check data and models, as the night begins, and then probe."""
     began = time.monotonic()
-    prepared = ask_worker(executor, _prepare_job(spec), stop)
+    prepared = ask_worker(executor, preparation_at(spec, record.commits, with_texts=False), stop)
     opening_seconds = time.monotonic() - began
     assert isinstance(prepared, Prepared)
     firsts = {trial.course: trial for trial in reversed(trials)}
@@ -69,24 +75,12 @@ def measure(
     return Measured(dict(zip(courses, probed.costs, strict=True)), probed, opening_seconds, adaptations)
 
 
-def _prepare_job(spec: StudySpec) -> PrepareJob:
-    return PrepareJob(
-        task=spec.task,
-        data=spec.data.model_dump(mode="json"),
-        seed=spec.seeds[0],
-        models=spec.models(),
-        demands=spec.demands(),
-        metrics=[objective.metric for objective in spec.objectives],
-        with_texts=False,
-    )
-
-
 def _trial_job(spec: StudySpec, trial: Coming, prepared: Prepared, sharing: Sharing, folder: str) -> TrialJob:
     config, fold = trial.course
     return TrialJob(
         trial=0,
         task=spec.task,
-        data=_data(spec, prepared),
+        data=data_at(spec, prepared.data_revision),
         data_seed=spec.seeds[0],
         config=config,
         seed=trial.seed,
@@ -100,13 +94,8 @@ def _trial_job(spec: StudySpec, trial: Coming, prepared: Prepared, sharing: Shar
 
 
 def _adapt_job(spec: StudySpec, config: TrialConfig, prepared: Prepared, folder: str) -> TrialJob:
-    data, seed = _data(spec, prepared), spec.seeds[0]
+    data, seed = data_at(spec, prepared.data_revision), spec.seeds[0]
     return AdaptJob(spec.task, data, seed, config, folder, _revision(config, prepared)).as_trial(folder)
-
-
-def _data(spec: StudySpec, prepared: Prepared) -> dict[str, Any]:
-    commit = prepared.data_revision
-    return spec.data.model_dump(mode="json") | ({} if commit is None else {"revision": commit})
 
 
 def _revision(config: TrialConfig, prepared: Prepared) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import pickle
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +13,17 @@ import pytest
 import results_support
 from nights import Night
 from rich.console import Console
+from scripted import Scripted, complete
 
 from harness.coming import Ahead, Begun, Coming, ahead, begun
 from harness.configuration import TrialConfig
-from harness.errors import SpecError
-from harness.jobs import ModelCost, Probed, TrialCost
+from harness.deadline import Stop
+from harness.errors import DataError, SpecError
+from harness.jobs import ModelCost, PrepareJob, Probed, Sharing, TrialCost
+from harness.plan import plan_study
 from harness.plan_sums import Measured, StudyPlan, add_up, in_time
 from harness.plan_tables import plan_tables, size, words
-from harness.records import TrialOutcome
+from harness.records import JobDone, JobFailed, Message, TrialOutcome
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.schedule import Bill, Placed, place
@@ -123,6 +127,35 @@ def test_a_study_of_the_same_name_that_asks_for_something_else_is_refused(tmp_pa
 def test_looking_makes_no_database(tmp_path: Path) -> None:
     assert begun(str(tmp_path / "results.db"), study(GRID)) == Begun()
     assert not list(tmp_path.iterdir())
+
+
+class Asked(Scripted):
+    """A worker that refuses the data of every study and remembers what it was asked."""
+
+    def submit(self, slot: int, job: object) -> None:
+        assert isinstance(job, PrepareJob)
+        self.asked = pickle.loads(pickle.dumps(job))  # as it comes to a worker
+        self.answers = [JobFailed("DataError", "no such rows"), JobDone()]
+
+    def messages(self, timeout: float) -> list[tuple[int, Message]]:
+        return [(0, Message(None, self.answers.pop(0)))]
+
+
+@pytest.mark.parametrize(("state", "known"), [("failed", True), ("waiting", False)])
+def test_a_study_that_has_begun_is_measured_at_the_commits_that_it_began_with(
+    tmp_path: Path, state: str, known: bool
+) -> None:
+    file, db = study(GRID), str(tmp_path / "results.db")
+    with_trials(tmp_path / "results.db", file, [state])
+    found = results_support.prepared()
+    model = dataclasses.replace(found.models[0], revision="m1")
+    with Store.open(db) as store:
+        store.record_prepared(1, dataclasses.replace(found, data_revision="d1", models=(model,)))
+    executor = Asked(complete)
+    with pytest.raises(DataError, match="no such rows"):
+        plan_study(file, begun(db, file), Sharing(), tmp_path, executor, Stop())
+    assert executor.asked.data["revision"] == ("d1" if known else None)
+    assert executor.asked.revisions == ({"builtin:tiny": "m1"} if known else {})
 
 
 CONFIRM = "confirm={top: 2, seeds: 3, baseline: {epochs: 8}}"
