@@ -75,6 +75,8 @@ def goes_on(path: Path) -> None:
 
 # --- trials that train ------------------------------------------------------------------------------------
 
+UP_TO = 0.6  # of a night; the next one begins where this one was killed, so that kills fall all over it
+
 
 def kill_within(seconds: float, dice: random.Random, pid: int | None) -> bool:
     """SIGKILL a process some time from now; whether it was there to be killed."""
@@ -110,7 +112,7 @@ def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
         night, unfinished = ForkedNight(tmp_path / str(studies), parent), True
         for invocation in range(15):
             if unfinished:
-                hits, unfinished = disturbed(night, dice, straight.seconds, worker_too=invocation % 5 == 3)
+                hits, unfinished = disturbed(night, dice, UP_TO * straight.seconds, worker_too=invocation % 5 == 3)
                 kills += hits
         night.ends_as(straight.outcome)
         studies += 1

@@ -15,6 +15,7 @@ from forking import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Times = Callable[[int, int], int]
+UP_TO = 0.6  # of a night; the next one begins where this one ended, so that signals fall all over it
 GRACE_SECONDS = 5.0  # what a cluster gives before it kills; more than any checkpoint here takes
 
 
@@ -65,7 +66,7 @@ def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
         ended = -1
         while ended != 0:
             # until the command has looked at its arguments a signal ends it as it ends any program
-            ended, seconds = signalled(night, dice.uniform(0.05, straight.seconds), number)
+            ended, seconds = signalled(night, dice.uniform(0.05, UP_TO * straight.seconds), number)
             assert ended in (code, -number, 0) or (ended, number) == (130, signal.SIGINT), night.output
             left_clean(night)
             longest = max(longest, seconds)
@@ -84,7 +85,7 @@ def test_ctrl_c_twice_ends_at_once_and_the_study_goes_on(
         night = ForkedNight(tmp_path / str(studies), parent)
         ended = -1
         while ended != 0 and stopped < times(3, 100):
-            ended, _ = signalled(night, dice.uniform(0.05, straight.seconds), signal.SIGINT, [pause])
+            ended, _ = signalled(night, dice.uniform(0.05, UP_TO * straight.seconds), signal.SIGINT, [pause])
             assert ended in (130, -signal.SIGINT, 0), night.output
             left_clean(night)
             stopped += ended == 130
