@@ -12,7 +12,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 import harness.analysis.fanova as fanova
 import harness.analysis.search as search
 import harness.metrics as metrics
-from harness.analysis.search import AT_MOST, best_by_example, best_configuration, history, importance
+from harness.analysis.search import AT_MOST, best_by_example, best_configuration, by_chance, history, importance
 from harness.analysis.statistics import resampled_rows
 from tests.frames import summary
 
@@ -87,6 +87,23 @@ def test_the_parameter_that_decides_is_the_most_important_one():
 def test_in_noise_few_parameters_are_called_important():
     clear = sum(int(importance(searched(12, seed, effect=0.0)).frame["clear"].sum()) for seed in range(4))
     assert clear <= 2  # of 12; the three shares sum to 1 each time
+
+
+def test_of_many_parameters_that_do_nothing_one_in_twenty_studies_has_one_that_stands_out():
+    """Against its own largest share in 20 shuffles, some parameter of six would in a quarter of the studies."""
+    rng, wrong, wrong_alone = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        shares = rng.dirichlet([0.5, 1.0, 1.0, 2.0, 4.0, 8.0], 21)
+        wrong += bool((shares[0] > by_chance(shares[1:])).any())
+        wrong_alone += bool((shares[0] > shares[1:].max(axis=0)).any())
+    assert wrong / 400 < 0.08 and wrong_alone / 400 > 0.2
+
+
+def test_a_parameter_that_explains_nearly_all_stands_out_even_where_chance_gives_it_most():
+    shuffled = np.random.default_rng(1).dirichlet([2.0, 2.0, 16.0], 20)
+    bound = by_chance(shuffled)
+    assert (bound > shuffled.mean(axis=0)).all() and bound[2] < 0.997  # though shares end at 1
+    assert by_chance(np.ones((20, 1))).tolist() == [1.0]  # the only one varied always explains all
 
 
 def test_importance_is_the_same_every_time():

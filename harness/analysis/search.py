@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
 import harness.analysis.fanova as fanova
 import harness.metrics as metrics
@@ -24,7 +25,7 @@ MIN_TRIALS = 10
 fits whatever is there."""
 TRIALS_A_PARAMETER = 4
 SHUFFLES = 20
-"""The largest importance among 20 shuffles is exceeded by chance in about one of twenty studies."""
+"""What 20 shuffles never reached, by any parameter, is reached by chance in about one of twenty studies."""
 AT_MOST = 30
 """Configurations compared when asking which is best; the ones behind them have no chance worth computing."""
 
@@ -79,8 +80,9 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     """Share of the objective's variance that each varied parameter explains, beside what chance would give.
 
     fANOVA over a random forest (see `fanova.shares`). Shares sum to 1 even in pure noise, so the objective is shuffled
-    over the trials SHUFFLES times; `by_chance` is the largest share that the parameter got there, and
-    `clear` says that the real one is larger. Of more than SAMPLE trials, that many are drawn.
+    over the trials SHUFFLES times. `by_chance` is the share that the parameter would need to stand out as far as
+    any parameter did in any shuffle (see `by_chance`), so that looking at many parameters does not make one of
+    them stand out; `clear` says that the real share is larger. Of more than SAMPLE trials, that many are drawn.
 
     Args:
         trials: columns of `harness_summary`, and other hyperparameters where they vary; one study.
@@ -107,11 +109,34 @@ def importance(trials: pd.DataFrame, parameters: list[str] | None = None, seed: 
     target = done["objective"].to_numpy(dtype=np.float64)
     encoded = fanova.encoded(done, names)
     shares = fanova.shares(encoded, target, seed)
-    chance = np.max([fanova.shares(encoded, rng.permutation(target), seed) for _ in range(SHUFFLES)], axis=0)
+    chance = by_chance(np.array([fanova.shares(encoded, rng.permutation(target), seed) for _ in range(SHUFFLES)]))
     frame = pd.DataFrame({"parameter": names, "importance": shares, "by_chance": chance, "clear": shares > chance})
     frame = frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     drawn = f"{SAMPLE} of {complete} complete trials, drawn at random" if complete > SAMPLE else None
     return Answer(frame, f"fANOVA on {drawn or f'{complete} complete trials'}; by_chance from {SHUFFLES} shuffles")
+
+
+def by_chance(shuffled: Floats) -> Floats:
+    """The share of each parameter that lies as far above its mean as any parameter's did in any shuffle.
+
+    Far is measured in standard deviations over the shuffles, on the scale of log odds because shares end at 0 and 1:
+    each shuffle by those of the others, as the real shares are by all (max-t; Westfall and Young,
+    "Resampling-Based Multiple Testing", 1993).
+
+    Args:
+        shuffled: the shares of every shuffle, shape (shuffles, parameters).
+
+    Returns:
+        Shape (parameters,).
+    """
+    odds, furthest = special.logit(np.clip(shuffled, 1e-6, 1 - 1e-6)), 0.0
+    for place, found in enumerate(odds):
+        others = np.delete(odds, place, axis=0)
+        spread = others.std(axis=0, ddof=1)
+        above = np.divide(found - others.mean(axis=0), spread, out=np.zeros_like(found), where=spread > 1e-9)
+        furthest = max(furthest, float(above.max()))
+    bound = special.expit(odds.mean(axis=0) + furthest * odds.std(axis=0, ddof=1))
+    return np.where(np.ptp(odds, axis=0) > 1e-9, bound, shuffled.mean(axis=0))
 
 
 # --- how sure -----------------------------------------------------------------------------------------
