@@ -19,6 +19,7 @@ from harness.configuration import Objective, TrialConfig
 from harness.energy import Energy, EnergyMeter, nvml_reader, reader_of
 from harness.records import EpochRecord, MetricValue, SpeedWindow, TrialOutcome
 from harness.report import spent
+from harness.report.paper.methods import paragraphs
 from harness.report.pieces import Piece, assemble
 from harness.report.section import sections
 from harness.report.study_frames import StudyFrames, opened
@@ -312,3 +313,10 @@ def test_compare_puts_trials_beside_each_other_at_equal_budgets(crossing: StudyF
     rows = table.frame[table.frame["budget"] == "24,000 training tokens"]
     assert rows["trial"].tolist() == ["crossing:0", "crossing:1"]
     assert rows["accuracy"].tolist() == pytest.approx([51 / 60, 40 / 60])
+
+
+def test_a_paper_says_what_energy_was_used(crossing: StudyFrames, tmp_path: Path):
+    words = [sentence.text for paragraph in paragraphs(crossing) for sentence in paragraph]
+    assert "The device used 5e-4 kWh in training and evaluating all trials." in words
+    without = opened(make(tmp_path / "r.db", joules=False), "crossing")
+    assert "kWh" not in " ".join(sentence.text for paragraph in paragraphs(without) for sentence in paragraph)

@@ -8,13 +8,14 @@ from typing import Any
 from harness.analysis import parameters
 from harness.configuration import hyperparameters
 from harness.report import best, confirmed
-from harness.report.cells import duration, is_missing
+from harness.report.cells import duration, is_missing, significant
 from harness.report.confirmed import Confirmed
 from harness.report.naming import listed, plural, value
 from harness.report.paper import conditions, references
 from harness.report.paper.prose import Paragraph, Sentence
 from harness.report.paper.space import dimension
 from harness.report.study_frames import StudyFrames
+from harness.results import frames
 
 ADAMW = "AdamW (beta 0.9 and 0.999, epsilon 1e-8)"
 PUBLISHED = (
@@ -230,7 +231,19 @@ def _machine(study: StudyFrames) -> Paragraph:
     total = float(study.trials["total_seconds"].sum())
     if total:
         sentences.append(Sentence(f"All trials together took {duration(total)}."))
-    return sentences
+    return [*sentences, *_energy(study)]
+
+
+def _energy(study: StudyFrames) -> Paragraph:
+    """Nothing where no device told it."""
+    joules = study.summary["energy_joules"].dropna()
+    if joules.empty:
+        return []
+    told = f"The device used {significant(float(joules.sum()) / 3.6e6)} kWh in training and evaluating"
+    of = "all trials" if len(joules) == len(study.summary) else f"the {len(joules)} trials whose energy is known"
+    sources = frames.epoch_records(study.engine, study.name)["energy_source"].dropna()
+    shared = "; other processes used it too" if sources.str.contains("shared").any() else ""
+    return [Sentence(f"{told} {of}{shared}.")]
 
 
 def cited(study: StudyFrames) -> list[references.Reference]:
