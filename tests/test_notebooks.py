@@ -279,9 +279,8 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
-def test_a_copy_runs_where_this_package_cannot_be_imported(
-    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_runs_where_this_package_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = report_study.make(tmp_path / "results.db", trials=4)
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(BLOCKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
@@ -297,7 +296,7 @@ def test_a_copy_runs_where_this_package_cannot_be_imported(
     ]
     one.cells.pop()
     outputs = [output for cell in one.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 12
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 9
     assert not [output for output in outputs if output.output_type == "stream"]  # no warning, which names paths
     assert str(tmp_path) not in nbformat.writes(one)
 
@@ -390,6 +389,18 @@ def test_a_study_without_anything_to_show_is_refused_in_words(
 def test_a_metric_that_cannot_be_scored_by_example_is_refused_with_a_remedy(metric: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"no {metric} by example to compare; harness confirm reviews runs"):
         book_of(labelled(tmp_path / "r.db", metric), "comparison")
+
+
+def test_of_published_runs_the_curves_are_shown_and_no_comparison_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, name = tmp_path / "r.db", "imdb-five-models-published"
+    file = Path(__file__).parent.parent / "studies" / "published" / "imdb-five-models.yaml"
+    assert CliRunner().invoke(app, ["import", str(file), "--db", str(target)]).exit_code == 0
+    told = run(book_of(target, "overfitting", name), tmp_path, monkeypatch)
+    assert "4 overfitting, 2 healthy" in told[0] and "5 of 15 epochs came after" in " ".join(told)
+    with pytest.raises(UsageError, match="is published"):
+        book_of(target, "comparison", name)
 
 
 def test_an_unknown_study_is_refused(database: Path, tmp_path: Path) -> None:

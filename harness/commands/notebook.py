@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.commands.options import DEFAULT_DB, REPORTS, Db, Out, StudyArgument, fail_if_any, folder_in, name_of
+from harness.commands.options import DEFAULT_DB, REPORTS, Db, Out, StudyArgument, folder_in, name_of
+from harness.errors import HarnessError
 
 
 def notebook(
@@ -22,4 +23,5 @@ def notebook(
     name = name_of(study)
     written = write(db, name, kind, folder_in(out, name), cell_seconds)
     typer.echo(str(written.path))
-    fail_if_any(written.failures)
+    if written.failures:
+        raise HarnessError("the notebook is written, but: " + "; ".join(written.failures))

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.metrics import costs
 from harness.ranking import Standing
 from harness.report import best, confirmed, outputs
+from harness.report.stated import is_published
 from harness.report.study_frames import StudyFrames
 
 LOSS = Objective()
@@ -51,6 +52,8 @@ def _comparison(study: StudyFrames) -> tuple[str, ...]:
         raise UsageError(f"the objective of {study.name!r} is {metric}: the kind speed speaks of it, not comparison")
     if confirming is not None and confirming.pairs:
         return ("comparison_start", "comparison_confirmed", "comparison_seeds", "comparison_sentences")
+    if is_published(study):
+        raise UsageError(f"{study.name!r} is published: harness report sets its runs beside those that were made here")
     places = best.standings(study)
     if len(places) < 2:
         raise UsageError(
