@@ -157,13 +157,13 @@ class Confirming:
         seeds = ", ".join(str(search.seed_of(replicate)) for replicate in chosen.replicates)
         what = f"configurations {best}{'' if chosen.baseline is None else ' and the baseline'}"
         words = f"the search is over; {what} run again with seeds {seeds}"
-        self.store.record_incident(self.row.id, None, Incident(CHOSEN, words, chosen.as_details()))
-        if self.spec.data.test is None:
-            return
-        times = len(self._choices) + 1
-        again = f" for the {_ordinal(times)} time, after results on them were known" if times > 1 else ""
-        opened = Incident(OPENED, f"the test rows are opened{again}, to compare {what}", {"times": times})
-        self.store.record_incident(self.row.id, None, opened)
+        incidents = [Incident(CHOSEN, words, chosen.as_details())]
+        if self.spec.data.test is not None:
+            times = len(self._choices) + 1
+            again = f" for the {_ordinal(times)} time, after results on them were known" if times > 1 else ""
+            told = f"the test rows are opened{again}, to compare {what}"
+            incidents.append(Incident(OPENED, told, {"times": times}))
+        self.store.record_incident(self.row.id, None, *incidents)
 
 
 def _ordinal(number: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from results_support import epoch, facts
 from scripted import HEAD, Notes, Scripted, Words, failing, study
 
@@ -17,7 +18,7 @@ from harness.jobs import Sharing, TrialJob
 from harness.night import Night
 from harness.records import MetricValue, TrialOutcome
 from harness.results import frames, mirror
-from harness.results.choices import choices
+from harness.results.choices import CHOSEN, OPENED, choices
 from harness.results.store import Store
 from harness.spec import StudyFile, parse_study
 
@@ -127,6 +128,20 @@ def test_the_choice_and_the_opening_are_on_record_before_a_trial_looks(store):
     assert [kinds for test, kinds in seen if test] == [["confirmation", "test rows opened"]] * 6
     words = frames.incidents(store.engine, "s")["message"].tolist()
     assert words[0] == "the search is over; configurations 2, 1 run again with seeds 43, 44, 45"
+
+
+def test_a_night_that_dies_as_it_opens_the_test_rows_has_chosen_nothing_yet(store):
+    def die(connection, cursor, statement, parameters, context, many):
+        if OPENED in parameters:
+            raise KeyboardInterrupt
+
+    sa.event.listen(store.engine, "before_cursor_execute", die)
+    with pytest.raises(KeyboardInterrupt):
+        ran(store, with_test(THREE))
+    sa.event.remove(store.engine, "before_cursor_execute", die)
+    assert frames.incidents(store.engine, "s").empty
+    assert [job.test for job in ran(store, with_test(THREE))] == [True] * 6
+    assert frames.incidents(store.engine, "s")["kind"].tolist() == [CHOSEN, OPENED]
 
 
 def test_the_baseline_runs_too_and_is_not_one_of_the_best(store):

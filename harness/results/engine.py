@@ -114,7 +114,7 @@ def _sqlite_engine(path: Path, read_only: bool) -> sa.Engine:
 
 def configure_sqlite(engine: sa.Engine, read_only: bool = False) -> None:
     """Give every new connection of an SQLite engine our settings and our way to begin."""
-    sa.event.listen(engine, "connect", _configure(read_only))
+    sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin(read_only))
 
 
@@ -131,19 +131,16 @@ def _roll_back(path: Path) -> None:
         connection.close()
 
 
-def _configure(read_only: bool) -> Callable[[Any, Any], None]:
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy says BEGIN itself
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "mmap_size=0",
-            "trusted_schema=OFF",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    return configure
+def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy says BEGIN itself
+    for pragma in (
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "mmap_size=0",
+        "trusted_schema=OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin(read_only: bool) -> Callable[[sa.Connection], None]:

@@ -385,10 +385,11 @@ class Store:
             trial_writes.insert_trial_incident(connection, trial_id, incident)
 
     @outlives_restarts
-    def record_incident(self, study_id: int, trial_id: int | None, incident: Incident) -> None:
-        """Store what went otherwise than asked."""
+    def record_incident(self, study_id: int, trial_id: int | None, *incidents: Incident) -> None:
+        """Store what went otherwise than asked; of several all or none."""
         with self.transaction() as connection:
-            trial_writes.insert_incident(connection, study_id, trial_id, incident)
+            for incident in incidents:
+                trial_writes.insert_incident(connection, study_id, trial_id, incident)
 
     @outlives_restarts
     def deaths(self, trial_id: int, kind: str = "worker_died") -> int:
