@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from harness import environment
 from harness.devices import is_out_of_memory, name
+from harness.environment import capture
 from harness.epoch_clock import EpochClock
 from harness.errors import UsageError
 from harness.jobs import ModelSummary, Prepared, SplitSummary
@@ -194,7 +194,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             seed=args.seed,
             identity=identity_of(config, facts),
             facts=facts,
-            environment=environment.capture(device_facts()),
+            environment=capture(device_facts()),
             incidents=incidents,
         )
         run.ledger.begin(opening)
