@@ -120,7 +120,8 @@ class Night:
 
     # --- placing --------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
+    def _fill(self) -> bool:
+        """Give a trial to every worker that is ready for one; whether there was none left to give."""
         for slot in range(self.slots):
             if slot in self.running or self._closed or self.deadline.passed() or self.stop.asked:
                 continue
@@ -128,8 +129,9 @@ class Night:
                 continue
             trial = self._next()
             if trial is None:
-                return
+                return True
             self._start(slot, trial)
+        return False
 
     def _next(self) -> TrialRow | None:
         """The next trial of the search, or, once that is over, of those that confirm what it has found."""
@@ -390,9 +392,9 @@ class Night:
         """
         if self._closed or self._ending or self.stop.asked or self._full:
             return False
-        if any(self.executor.ready(slot) for slot in range(self.slots)) or not self.work_left():
+        if self._fill() or self.running or not self.work_left():
             self._lonely = None
-            return False
+            return bool(self.running)
         if self._lonely is None:
             self._lonely = time.monotonic()
             self.observer.note("no node of the cluster has room for a worker; waiting for one")

@@ -23,7 +23,7 @@ cache profiling energy prefix sharing evaluation attribution optimization diverg
 training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation
 auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
-executors results roster shelf grid sampling fold_pruning search deadline board asking opening adapting confirming
+deadline executors results roster shelf grid sampling fold_pruning search board asking opening adapting confirming
 night
 study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair
 doctor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ import harness.study as studies
 from harness.adapting import Adapting
 from harness.configuration import Objective
 from harness.deadline import Stop
-from harness.errors import DataError, HeldError, Interrupted
+from harness.errors import DataError, HeldError, Interrupted, UnavailableError
 from harness.executors.base import Job
 from harness.jobs import TrialJob
 from harness.night import selection
@@ -103,6 +104,30 @@ def test_an_adaptation_whose_worker_was_told_to_end_goes_on_with_another(tmp_pat
         assert notes[1:] == ["the worker was killed; another one goes on"] * 2
         given_up, _ = adapted(store, [WAITING], [WAITING], [WAITING])
         assert (given_up.state, given_up.reason) == ("failed", "crashed")
+
+
+class Late(Scripted):
+    """A cluster whose only node is there at the second look, or never."""
+
+    def __init__(self, looks: float) -> None:
+        super().__init__(complete)
+        self.looks = looks
+
+    def ready(self, slot: int) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_node_that_comes_between_two_looks_is_given_what_is_left(tmp_path: Path) -> None:
+    file = study("configurations: [{epochs: 1}, {epochs: 2}]\n")
+    for looks in (1, 2):  # the first is to begin a trial, the second to see whether there is a node to wait for
+        assert through(tmp_path / f"{looks}.db", file, Late(looks)) == [("complete", None)] * 2
+
+
+def test_a_night_without_any_node_ends_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.night.LONELY_SECONDS", 0.05)
+    with pytest.raises(UnavailableError, match="Add nodes, then go on with: harness run s"):
+        through(tmp_path / "r.db", study("configurations: [{epochs: 1}]\n"), Late(math.inf))
 
 
 # --- pruning --------------------------------------------------------------------------------------------

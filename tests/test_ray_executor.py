@@ -16,7 +16,7 @@ import pytest
 import scripted
 
 from harness.deadline import Stop
-from harness.errors import UnavailableError, UsageError
+from harness.errors import Interrupted, UnavailableError, UsageError
 from harness.executors.base import Job
 from harness.executors.ray import RayExecutor
 from harness.jobs import PrepareJob, Sharing, TrainJob
@@ -164,6 +164,25 @@ def test_a_node_without_the_shared_folder_is_refused(cluster: Any, tmp_path: Pat
     monkeypatch.setattr(RayExecutor, "_mark", lambda executor: mark(executor)._replace(folder="/not/there"))
     with pytest.raises(UnavailableError, match="it has no folder /not/there"):
         RayExecutor(tmp_path / "results.files", cluster.address)
+
+
+class Full(RayExecutor):
+    """On a cluster that has no room."""
+
+    def _connect(self, address: str) -> None:
+        pass
+
+    def _plan(self, workers: int | None) -> tuple[int, dict[str, float], int]:
+        return 0, {"num_cpus": 1}, 1
+
+    def ready(self, slot: int) -> bool:
+        return False
+
+
+def test_who_asks_for_an_end_does_not_wait_for_room(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted) as caught:
+        Full(tmp_path / "results.files", stop=Stop(1, 143))
+    assert caught.value.exit_code == 143
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: Any) -> None:

@@ -31,6 +31,7 @@ from harness.commands.options import (
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.deadline import Stop
     from harness.executors.base import Executor
     from harness.spec import StudyFile
 
@@ -87,18 +88,18 @@ def spend(file: StudyFile, db: str, placing: Placing, caching: Caching, searchin
         if not searching:
             confirmable(store, file)
         shared = sharing(store.files, file.spec, cache=caching.on, exact=caching.exact, budget=caching.budget)
-        with executor_of(placing, store.files) as executor, observer:
+        with executor_of(placing, store.files, stop) as executor, observer:
             board = run_study(store, file, executor, observer, stop, shared, searching=searching)
     observer.note(headline(board))
     observer.note(f"report: harness report {board.study}")
 
 
-def executor_of(placing: Placing, files: Path) -> Executor:
+def executor_of(placing: Placing, files: Path, stop: Stop) -> Executor:
     """The executor that the command line asks for."""
     if placing.executor == "ray":
         from harness.executors.ray import RayExecutor
 
-        return RayExecutor(files, placing.address or "auto", placing.workers)
+        return RayExecutor(files, placing.address or "auto", placing.workers, stop)
     if placing.executor != "local":
         raise UsageError(f"--executor is local or ray, got {placing.executor!r}")
     if placing.address is not None:

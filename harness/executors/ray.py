@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.errors import UnavailableError, UsageError
+from harness.deadline import Stop
+from harness.errors import Interrupted, UnavailableError, UsageError
 from harness.executors.base import Executor, Job
 from harness.executors.local import LOG_TAIL_BYTES, LocalExecutor
 from harness.records import JobDone, Message, WorkerDied
@@ -161,18 +162,23 @@ class RayExecutor(Executor):
         files: folder of the record's files, which every node must share.
         address: of the cluster: `auto` on one of its nodes, else ray://HOST:PORT or HOST:PORT.
         workers: number of slots, if another one is wanted.
+        stop: how an end is asked for while the cluster has no room yet.
 
     Raises:
         UsageError: Ray is not installed here.
+        Interrupted: an end was asked for.
         UnavailableError: there is no cluster, or its nodes do not share our folder.
     """
 
-    def __init__(self, files: Path, address: str = "auto", workers: int | None = None) -> None:
+    def __init__(
+        self, files: Path, address: str = "auto", workers: int | None = None, stop: Stop | None = None
+    ) -> None:
         if importlib.util.find_spec("ray") is None:
             raise UsageError("--executor ray needs the package ray: pip install '.[ray]' in harness's folder")
         import ray
 
         self.ray = ray
+        self._stop = stop or Stop()
         self.logs = (files / "logs").absolute()
         self._connect(address)
         try:
@@ -298,6 +304,8 @@ class RayExecutor(Executor):
         """Wait until the first slot, which prepares the study, has its place."""
         end = time.monotonic() + START_SECONDS
         while not self.ready(0):
+            if self._stop.asked:
+                raise Interrupted("interrupted while no node had room for a worker", self._stop.exit_code)
             if time.monotonic() > end:
                 raise UnavailableError(
                     f"the Ray cluster has found no room for a worker that needs {self._needs} in "
