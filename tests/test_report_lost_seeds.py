@@ -13,6 +13,7 @@ import test_report_confirmed
 
 from harness.configuration import Objective, TrialConfig
 from harness.records import Incident, MetricValue, TrialOutcome
+from harness.report import confirmed
 from harness.report.paper import methods, results
 from harness.report.pieces import assemble
 from harness.report.section import get
@@ -137,3 +138,34 @@ def test_a_configuration_of_which_every_run_was_lost_is_named(tmp_path: Path) ->
     assert said(frames)[1] == (
         "2 of 2 runs of configuration 0 and 1 of 2 of configuration 1 did not complete; their pairs are left out."
     )
+
+
+# --- further examples ----------------------------------------------------------------------------------------
+
+
+def test_a_pair_with_one_common_seed_is_skipped_and_the_others_speak_of_further_examples(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", {(1, 1), (1, 2)}, seeds=(3,)), "reviews")
+    found = confirmed.of(frames)
+    assert found is not None and found.pairs == [(0, 2), (1, 2), (0, 1)]
+    assert [more is None for more in found.further] == [False, True, True]
+    tables = {table.name: table for table in assemble(get("comparison"), frames).content.tables}
+    assert tables["comparison-examples"].frame["a"].tolist() == ["configuration 0"]
+    unknown = [words for words in said(frames) if "nothing is known of other examples" in words]
+    assert [words.partition(" the test")[0] for words in unknown] == [
+        "Of configuration 1 and the baseline",
+        "Of configuration 0 and configuration 1",
+    ]
+
+
+def test_without_scores_of_examples_only_further_runs_are_spoken_of(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", {(0, 1), (1, 1), (2, 2)}, seeds=(2,)), "reviews")
+    found = confirmed.of(frames)
+    assert found is not None and found.further == []
+    assert any(
+        words.startswith("The tests speak of further runs on these rows; nothing is known") for words in said(frames)
+    )
+
+
+def test_methods_say_that_seeds_say_nothing_of_further_examples(study: StudyFrames) -> None:
+    words = [sentence.text for sentence in methods.statistics(study)]
+    assert "It speaks of further runs on these rows, not of further examples." in words

@@ -140,18 +140,22 @@ class Confirmed:
         return replicated.compare(self.table, self.pairs, self.names, self.metric, self.examples, self.split)
 
     @cached_property
-    def further(self) -> list[Further]:
-        """The same with the examples as a sample too; empty where scores of examples are not stored."""
+    def further(self) -> list[Further | None]:
+        """The same with the examples as a sample too; None for a pair without scores by example of two common seeds.
+
+        Empty where that is so of every pair, and for a metric that is no mean over examples.
+        """
         if _folds(self.study) > 1 or self.metric not in ("loss", "accuracy", *outputs.QUESTION_METRICS):
             return []
         scores = self._scores
-        tables = []
-        for a, b in self.pairs:
+        tables: dict[int, tuple[Floats, Floats]] = {}
+        for place, (a, b) in enumerate(self.pairs):
             common = sorted(scores.get(a, {}).keys() & scores.get(b, {}).keys())
-            if len(common) < 2:
-                return []
-            tables.append(tuple(np.stack([scores[each][seed] for seed in common]) for each in (a, b)))
-        return replicated.further([(a, b) for a, b in tables])
+            if len(common) > 1:
+                first, second = (np.stack([scores[each][seed] for seed in common]) for each in (a, b))
+                tables[place] = first, second
+        found = dict(zip(tables, replicated.further(list(tables.values())), strict=True))
+        return [found.get(place) for place in range(len(self.pairs))] if found else []
 
     @cached_property
     def _scores(self) -> dict[int, dict[int, Floats]]:

@@ -202,6 +202,7 @@ def _confirmed(found: Confirmed) -> Paragraph:
             "paired t test over the seeds' means.",
             ("student1908", "bouthillier2021"),
         ),
+        Sentence("It speaks of further runs on these rows, not of further examples."),
     ]
     if len(found.pairs) > 1:
         sentences.append(Sentence("p values are corrected by Holm's procedure; intervals are not.", ("holm1979",)))
@@ -215,8 +216,9 @@ def _confirmed(found: Confirmed) -> Paragraph:
     if found.further:
         sentences.append(
             Sentence(
-                "For further examples as well as further seeds, crossed t tests are given, with Satterthwaite's "
-                "degrees of freedom, and a hierarchical bootstrap beside them.",
+                "For further examples as well as further seeds, crossed t tests are given where two common seeds have "
+                "scores of every example, with Satterthwaite's degrees of freedom, and a hierarchical bootstrap beside "
+                "them.",
                 ("clark1973", "satterthwaite1946", "owen2007"),
             )
         )

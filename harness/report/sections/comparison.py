@@ -37,6 +37,9 @@ _AT_ONCE = (
     "that size would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources "
     "and errors."
 )
+_NO_FURTHER = (
+    "nothing is known of other examples, which takes a metric with a value for every example and two common seeds."
+)
 _SHOWN = ["a", "b", "metric", "difference", "difference_low", "difference_high", "adjusted_p", "test", "seeds"]
 _SHOWN += ["examples", "replicated", "effect_size", "wins", "needed", "detectable"]
 
@@ -60,8 +63,8 @@ def _confirmed(study: StudyFrames, found: Confirmed) -> Content:
     told = [_said(each) for each in found.comparisons]
     findings = [_what_ran(found), found.lost_words, *told, *_alike(found), _cheapest(study, found), _luck(study, found)]
     tables = [_runs_table(study, found, shown), *_comparison_tables(found.comparisons)]
+    findings += _further_findings(found)
     if found.further:
-        findings += _further_findings(found)
         tables.append(_further_table(found))
     return Content(
         findings=[words for words in findings if words],
@@ -152,17 +155,23 @@ def _written(objective: Objective) -> tuple[str, float, str]:
 
 
 def _further_findings(found: Confirmed) -> list[str]:
-    """Where the seeds tell apart what further examples may not."""
+    """Where the seeds tell apart what further examples may not, or what of those is not known."""
+    if not found.pairs:
+        return []
+    if not found.further:
+        return [f"The tests speak of further runs on these rows; {_NO_FURTHER}"]
+    both = list(zip(found.comparisons, found.further, strict=True))
     lost = [
         f"{each.a} and {each.b}"
-        for each, more in zip(found.comparisons, found.further, strict=True)
-        if each.told_apart and not more.crossed.p_value <= 1 - LEVEL
+        for each, more in both
+        if more is not None and each.told_apart and not more.crossed.p_value <= 1 - LEVEL
     ]
+    unknown = [f"{_short(each.a)} and {_short(each.b)}" for each, more in both if more is None]
     rows = f"{found.examples:,} " if found.examples else ""
     return [
         f"For other examples than these {rows}it is not shown: {words} differ on these rows, and may not on others."
         for words in lost
-    ]
+    ] + [f"Of {words} the test speaks of further runs on these rows; {_NO_FURTHER}" for words in unknown]
 
 
 def _runs_table(study: StudyFrames, found: Confirmed, shown: pd.DataFrame) -> Table:
@@ -202,6 +211,8 @@ def _further_table(found: Confirmed) -> Table:
     drawn = "bootstrap" if found.margin is None else "bootstrap_points"
     rows = []
     for each, more in zip(found.comparisons, found.further, strict=True):
+        if more is None:
+            continue
         row: dict[str, str | float] = {"a": _short(each.a), "b": _short(each.b)}
         for column, value in ((name, more.crossed), (drawn, more.bootstrap)):
             row |= {column: value.estimate, f"{column}_low": value.low, f"{column}_high": value.high}
