@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import shutil
 
+from harness.metrics import costs
 from harness.results.store import Store
 from harness.roster import Roster
 
 
 def bar(roster: Roster, keep: int) -> float | None:
-    """The objective that a trial must beat to be among the `keep` best; None while there is room."""
+    """The objective that a trial must beat to be among the `keep` best.
+
+    None while there is room, or one that did not come to its end to make room; and where the objective is a cost, which
+    a worker does not know before its trial has ended.
+    """
     kept = roster.kept()
-    return kept[keep - 1].objective if 0 < keep <= len(kept) else None
+    if not 0 < keep <= len(kept) or roster.spec.objectives[0].metric in costs():
+        return None
+    last = kept[keep - 1]
+    return last.objective if last.state == "complete" else None
 
 
 def tidy(store: Store, roster: Roster, trial_id: int, keep: int) -> None:

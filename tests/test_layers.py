@@ -37,8 +37,8 @@ COORDINATOR = """
 errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
 metrics published published_tables published_folders verdicts freezing environment executors results roster shelf
 grid sampling fold_pruning search deadline board asking opening adapting confirming night study drift reproducing
-auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor scripts exchange analysis
-report explaining demo_page demo study_reference terminal plan_tables live commands cli command_reference
+auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor scripts exchange
+analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli command_reference
 name_reference reference
 """.split()
 

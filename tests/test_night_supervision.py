@@ -339,6 +339,34 @@ def test_of_ended_trials_only_the_best_models_stay(tmp_path: Path) -> None:
         assert [row.number for row in store.kept(1)] == [2]
 
 
+def bars(path: Path, text: str, script: Callable[[TrialJob], Words]) -> list[float | None]:
+    """What each trial of a study must beat for its weights to be written."""
+    executor = Scripted(script)
+    through(path, studies.parse_study(text), executor)
+    return [job.keep_better_than for job in executor.jobs]
+
+
+def test_a_pruned_trial_keeps_no_complete_one_from_its_place(tmp_path: Path) -> None:
+    """Its weights are better than none, and whatever the value, those of a complete trial are better than its."""
+
+    def first_pruned(job: TrialJob) -> Words:
+        for event in keeping(job):
+            pruned = isinstance(event, TrialOutcome) and job.trial == 1
+            yield dataclasses.replace(event, state="pruned") if pruned else event
+
+    text = study("configurations: [{epochs: 1}, {epochs: 2}, {epochs: 3}]\nkeep: 1\n").text
+    assert bars(tmp_path / "r.db", text, first_pruned) == [None, None, 0.2]
+    with Store.open(tmp_path / "r.db") as store:
+        assert [row.number for row in store.kept(1)] == [2]
+
+
+def test_before_its_end_no_trial_is_measured_by_a_cost(tmp_path: Path) -> None:
+    """The worker knows accuracies, and those kept are ranked by their speed."""
+    text = study("configurations: [{epochs: 1}, {epochs: 2}]\nkeep: 1\n").text
+    text = text.replace("objective: {metric: accuracy, direction: maximize}", "objectives: [total_seconds, accuracy]")
+    assert bars(tmp_path / "r.db", text, keeping) == [None, None]
+
+
 def test_what_a_killed_night_left_over_is_tidied_when_the_next_begins(tmp_path: Path) -> None:
     text = "configurations: [{epochs: 1}, {epochs: 2}]\nkeep: 2\n"
     file = study(text)
