@@ -14,7 +14,7 @@ import pytest
 from harness.asking import ask_worker
 from harness.deadline import Stop
 from harness.errors import DataError, HarnessError, Interrupted
-from harness.executors.local import LocalExecutor, _Process
+from harness.executors.local import KEPT_LOGS, LocalExecutor, _Process
 from harness.jobs import Prepared, PrepareJob
 from harness.records import WorkerDied
 
@@ -109,6 +109,57 @@ def test_a_worker_that_is_killed_in_mid_message_is_a_death_like_any_other(tmp_pa
     with executor:
         executor.submit(0, job())
         assert [message.event for _, message in executor.messages(60)] == [WorkerDied(-9, "")]
+
+
+LAST_WORDS = """
+import os, sys
+print("last words of", os.getpid(), flush=True)
+os.read(int(sys.argv[1]), 65536)
+os._exit(3)
+"""
+
+
+def dying(executor: Programs) -> tuple[int, str]:
+    """Give it a job that ends it: which process it was, and what the executor says of it."""
+    executor.program = LAST_WORDS
+    executor.submit(0, job())
+    pid = only_worker(executor)
+    ((_, message),) = executor.messages(60)
+    assert isinstance(message.event, WorkerDied)
+    return pid, message.event.log_tail
+
+
+def test_each_coordinator_writes_logs_of_its_own_and_takes_none_away(tmp_path: Path) -> None:
+    """A study may be confirmed, and another one planned, beside a night on the same database."""
+    with Programs(tmp_path, 1) as mine:
+        pid, tail = dying(mine)
+        assert tail == f"last words of {pid}\n"
+        child = os.fork()
+        if child == 0:
+            right = False
+            try:
+                other, its_tail = dying(Programs(tmp_path, 1))
+                right = its_tail == f"last words of {other}\n"
+            finally:
+                os._exit(not right)
+        assert os.waitpid(child, 0)[1] == 0
+        again, tail = dying(mine)
+        assert tail == f"last words of {again}\n"
+    told = {path.read_text() for path in tmp_path.iterdir()}
+    assert f"last words of {pid}\nlast words of {again}\n" in told and len(told) == 2
+
+
+def test_of_old_logs_the_newest_stay(tmp_path: Path) -> None:
+    for number in range(KEPT_LOGS + 20):
+        path = tmp_path / f"worker-{number}-0.log"
+        path.write_text("of some night")
+        os.utime(path, (number, number))
+    (tmp_path / "shared-0").write_text("not a log")
+    with Programs(tmp_path, 1) as executor:
+        dying(executor)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert len(there) == KEPT_LOGS + 2
+    assert {"shared-0", f"worker-{KEPT_LOGS + 19}-0.log", "worker-20-0.log"} <= there
 
 
 class Stillborn(Programs):

@@ -21,6 +21,7 @@ from harness.executors.base import Executor, Job
 from harness.records import Message, WorkerDied
 
 LOG_TAIL_BYTES = 4_000
+KEPT_LOGS = 100  # of workers that came before
 GRACE_SECONDS = 5.0
 SPINS = "1000"  # of a thread at a barrier, before it sleeps
 
@@ -30,6 +31,7 @@ class _Process:
     popen: subprocess.Popen[bytes]
     connection: Connection
     log: Path
+    begins: int = 0  # where its own words begin in the log
 
 
 def visible_gpus() -> list[str]:
@@ -118,9 +120,9 @@ class LocalExecutor(Executor):
 
     def _start(self, slot: int) -> _Process:
         ours, theirs = socket.socketpair()
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = self.logs / f"worker-{slot}.log"
-        with log.open("wb") as stream, theirs:
+        log = self._log_of(slot)
+        with log.open("ab") as stream, theirs:
+            begins = stream.tell()
             popen = subprocess.Popen(  # noqa: S603 our own interpreter and module
                 self._command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
@@ -130,9 +132,19 @@ class LocalExecutor(Executor):
                 env=self._environment(slot),
                 start_new_session=True,  # Ctrl-C in the terminal is for the coordinator alone
             )
-        process = _Process(popen, Connection(ours.detach()), log)
+        process = _Process(popen, Connection(ours.detach()), log, begins)
         self._processes[slot] = process
         return process
+
+    def _log_of(self, slot: int) -> Path:
+        """A file that no other coordinator writes, who may be at work on the same database; the oldest go."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"worker-{os.getpid()}-{slot}.log"
+        if not log.exists():
+            newest_first = sorted(self.logs.glob("worker-*.log"), key=_changed, reverse=True)
+            for old in newest_first[KEPT_LOGS:]:
+                old.unlink(missing_ok=True)
+        return log
 
     def _command(self, descriptor: int) -> Sequence[str]:
         return [sys.executable, "-m", "harness.worker", str(descriptor), str(self.threads)]
@@ -157,4 +169,19 @@ class LocalExecutor(Executor):
         except subprocess.TimeoutExpired:
             process.popen.kill()
             code = process.popen.wait()
-        return WorkerDied(code, process.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace"))
+        return WorkerDied(code, _words(process.log, process.begins))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another coordinator was faster
+        return 0.0
+
+
+def _words(log: Path, begins: int) -> str:
+    """The end of what a worker printed; nothing where its log was cleared away."""
+    try:
+        return log.read_bytes()[begins:][-LOG_TAIL_BYTES:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""
