@@ -36,6 +36,17 @@ class Straight(NamedTuple):
     seconds: float
 
 
+class Pace:
+    """How long a night may go on before it is disturbed: some six times fit into one, however busy the machine is."""
+
+    def __init__(self, straight: Straight) -> None:
+        self.seconds = 0.6 * straight.seconds
+
+    def after(self, hits: int) -> None:
+        """A night is through that was disturbed so many times."""
+        self.seconds *= 0.6 if hits < 4 else 1.2 if hits > 8 else 1.0
+
+
 def worker_of(coordinator: int) -> int | None:
     """Process id of its worker, if it has one at this moment."""
     try:

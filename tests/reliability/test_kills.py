@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Straight, worker_of
+from forked_nights import ForkedNight, Pace, Straight, worker_of
 from forking import Zygote
 from records import violated
 from results_support import study_file
@@ -75,8 +75,6 @@ def goes_on(path: Path) -> None:
 
 # --- trials that train ------------------------------------------------------------------------------------
 
-UP_TO = 0.6  # of a night; the next one begins where this one was killed, so that kills fall all over it
-
 
 def kill_within(seconds: float, dice: random.Random, pid: int | None) -> bool:
     """SIGKILL a process some time from now; whether it was there to be killed."""
@@ -107,12 +105,13 @@ def disturbed(night: ForkedNight, dice: random.Random, seconds: float, worker_to
 def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
     parent: Zygote, straight: Straight, tmp_path: Path, times: Times
 ) -> None:
-    dice, kills, studies = random.Random(5), 0, 0
+    dice, pace, kills, studies = random.Random(5), Pace(straight), 0, 0
     while kills < times(60, 1_000) or studies < times(4, 50):  # of two trials each
-        night, unfinished = ForkedNight(tmp_path / str(studies), parent), True
+        night, unfinished, before = ForkedNight(tmp_path / str(studies), parent), True, kills
         for invocation in range(15):
             if unfinished:
-                hits, unfinished = disturbed(night, dice, UP_TO * straight.seconds, worker_too=invocation % 5 == 3)
+                hits, unfinished = disturbed(night, dice, pace.seconds, worker_too=invocation % 5 == 3)
                 kills += hits
         night.ends_as(straight.outcome)
+        pace.after(kills - before)
         studies += 1

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Straight
+from forked_nights import ForkedNight, Pace, Straight
 from forking import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Times = Callable[[int, int], int]
-UP_TO = 0.6  # of a night; the next one begins where this one ended, so that signals fall all over it
 GRACE_SECONDS = 5.0  # what a cluster gives before it kills; more than any checkpoint here takes
 
 
@@ -59,19 +58,20 @@ def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
     code: int,
     counts: tuple[int, int],
 ) -> None:
-    dice, stopped, studies = random.Random(6), 0, 0
+    dice, pace, stopped, studies = random.Random(6), Pace(straight), 0, 0
     longest = 0.0
     while stopped < times(*counts):
-        night = ForkedNight(tmp_path / str(studies), parent)
+        night, before = ForkedNight(tmp_path / str(studies), parent), stopped
         ended = -1
         while ended != 0:
             # until the command has looked at its arguments a signal ends it as it ends any program
-            ended, seconds = signalled(night, dice.uniform(0.05, UP_TO * straight.seconds), number)
+            ended, seconds = signalled(night, dice.uniform(0.05, pace.seconds), number)
             assert ended in (code, -number, 0) or (ended, number) == (130, signal.SIGINT), night.output
             left_clean(night)
             longest = max(longest, seconds)
             stopped += ended == code
         night.ends_as(straight.outcome)
+        pace.after(stopped - before)
         studies += 1
     assert longest < max(GRACE_SECONDS, 3 * straight.seconds)
 
@@ -80,16 +80,17 @@ def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
 def test_ctrl_c_twice_ends_at_once_and_the_study_goes_on(
     parent: Zygote, straight: Straight, tmp_path: Path, pause: float, times: Times
 ) -> None:
-    dice, stopped, studies = random.Random(pause), 0, 0
+    dice, pace, stopped, studies = random.Random(pause), Pace(straight), 0, 0
     while stopped < times(3, 100):
-        night = ForkedNight(tmp_path / str(studies), parent)
+        night, before = ForkedNight(tmp_path / str(studies), parent), stopped
         ended = -1
         while ended != 0 and stopped < times(3, 100):
-            ended, _ = signalled(night, dice.uniform(0.05, UP_TO * straight.seconds), signal.SIGINT, [pause])
+            ended, _ = signalled(night, dice.uniform(0.05, pace.seconds), signal.SIGINT, [pause])
             assert ended in (130, -signal.SIGINT, 0), night.output
             left_clean(night)
             stopped += ended == 130
         night.ends_as(straight.outcome)
+        pace.after(stopped - before)
         studies += 1
 
 
