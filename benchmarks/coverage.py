@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.crossed import crossed_t, hierarchical_bootstrap, pigeonhole_means
-from harness.analysis.families import Comparison, corrected, over_seeds
+from harness.analysis.families import Comparison, at_look, corrected, over_seeds
 from harness.analysis.paired import discordant, mcnemar, paired_t, sign_flip_p
 from harness.analysis.statistics import Difference, paired_bootstrap, resampled_means, simultaneous_differences
 from harness.analysis.unpaired import shares, welch_t
@@ -87,6 +87,14 @@ def chosen_is_told_apart(scores: Floats, resamples: int, seed: int) -> bool:
     means, draws = scores.mean(axis=0), resampled_means(scores, resamples, seed)
     found = simultaneous_differences(means, draws, to=int(means.argmax()))
     return bool((found.high < 0).any())
+
+
+def first_rejection(differences: Floats, looks: Sequence[int]) -> bool:
+    """Whether someone who tests after so many seeds, then after more, and stops when told apart, ever is."""
+    return any(
+        at_look(paired_t(differences[:many], np.zeros(many)).p_value, look) <= 0.05
+        for look, many in enumerate(looks, start=1)
+    )
 
 
 CROSSED = {
@@ -164,6 +172,10 @@ def measured() -> Iterator[Row]:
         families = family_of_seeds(rng, 10_000, 4, seeds)
         wrong = np.mean([any(each.told_apart for each in corrected(family)) for family in families])
         yield Row("paired t and Holm", f"family of 4, {seeds} seeds: any rejection", 10_000, float(wrong), None)
+    for looks in ((5, 10), (3, 5, 10), (5, 10, 20, 40)):
+        wrong = np.mean([first_rejection(each, looks) for each in np.random.default_rng(4).normal(size=(10_000, 40))])
+        of = f"{len(looks)} looks, after {', '.join(map(str, looks))} seeds: any rejection"
+        yield Row("paired t, p times look squared", of, 10_000, float(wrong), None)
     yield from chosen_rows()
     yield from crossed_rows()
 

@@ -11,10 +11,11 @@ import pytest
 import report_study
 import test_report_confirmed
 
+from harness.analysis import families
 from harness.configuration import Objective, TrialConfig
 from harness.records import Incident, MetricValue, TrialOutcome
 from harness.report import confirmed
-from harness.report.paper import methods, results
+from harness.report.paper import conditions, methods, results
 from harness.report.pieces import assemble
 from harness.report.section import get
 from harness.report.study_frames import StudyFrames, opened
@@ -169,3 +170,29 @@ def test_without_scores_of_examples_only_further_runs_are_spoken_of(tmp_path: Pa
 def test_methods_say_that_seeds_say_nothing_of_further_examples(study: StudyFrames) -> None:
     words = [sentence.text for sentence in methods.statistics(study)]
     assert "It speaks of further runs on these rows, not of further examples." in words
+
+
+# --- looking again ---------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_got_more_seeds_after_it_was_tested_says_so_and_pays_for_it(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", (), seeds=(3, 5)), "reviews")
+    found = confirmed.of(frames)
+    assert found is not None and found.looks == 2
+    once = families.corrected(
+        [families.over_seeds("a", "b", "loss", found.table[a], found.table[b]) for a, b in found.pairs]
+    )
+    assert [each.adjusted_p for each in found.comparisons] == [pytest.approx(4 * each.adjusted_p) for each in once]
+    assert all(", Holm, 2 looks, 5 seeds" in words for words in said(frames)[1:4])
+    assert said(frames)[0].endswith("measured on 400 test rows opened 2 times.")
+    notes = assemble(get("comparison"), frames).content.notes
+    assert any("Tested 2 times on growing data: p values are multiplied by 4" in note for note in notes)
+
+
+def test_a_paper_does_not_call_rows_untouched_that_were_opened_twice(study: StudyFrames, tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", (), seeds=(2, 3)), "reviews")
+    assert "No choice was made by these rows." in conditions.of_numbers(study)
+    assert "No choice" not in conditions.of_numbers(frames)
+    assert conditions.of_numbers(frames).endswith("Tested 2 times on growing data: p values times 4.")
+    words = [sentence.text for sentence in methods.statistics(frames)]
+    assert "The same was tested 2 times on growing data: p values are multiplied by 4." in words

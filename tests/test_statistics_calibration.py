@@ -17,6 +17,7 @@ from benchmarks.coverage import (
     crossed_tables,
     equal_configurations,
     family_of_seeds,
+    first_rejection,
     paired_answers,
 )
 from harness.analysis.crossed import crossed_t, hierarchical_bootstrap
@@ -99,6 +100,13 @@ def test_the_best_of_equal_configurations_is_rarely_told_apart_on_the_rows_that_
     """
     drawn = enumerate(equal_configurations(np.random.default_rng(10), 150, 20, 200))
     assert at_most(np.mean([chosen_is_told_apart(scores, 400, i) for i, scores in drawn]), 150, limit=0.07)
+
+
+def test_testing_again_after_every_few_seeds_rejects_little_more_often_than_testing_once():
+    """Of p values that are not corrected for it, 20% of these studies would have one of 0.05 or less."""
+    looks = (3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+    drawn = np.random.default_rng(11).normal(size=(1000, 20))
+    assert at_most(np.mean([first_rejection(each, looks) for each in drawn]), 1000, limit=0.062)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

@@ -73,6 +73,7 @@ class Comparison:
         effect: mean difference in standard deviations over seeds.
         wins: share of seeds on which a is above b; of pairs of runs where the seeds are not the same.
         tests: comparisons in the family.
+        looks: how often the same was tested on growing data, this time included.
         adjusted_p: p value after the family's correction: Holm's, or that of all at once by max-t.
         sign_flip_p: corrected p value of the permutation test over seeds, where it can pass at all; else None.
         split: whose rows the metric is of: validation or test.
@@ -90,6 +91,7 @@ class Comparison:
     effect: Interval = UNKNOWN
     wins: Interval = UNKNOWN
     tests: int = 1
+    looks: int = 1
     adjusted_p: float = math.nan
     sign_flip_p: float | None = None
     split: str = "validation"
@@ -109,14 +111,14 @@ class Comparison:
         """Seeds (or examples, see `planned_in`) that a difference of the size seen would need; None if unknowable."""
         if self.shares is not None:
             return examples_needed(*self.shares, tests=self.tests)
-        return pairs_needed(self.difference.estimate, self.spread, tests=self.tests)
+        return pairs_needed(self.difference.estimate, self.spread, tests=self.tests * self.looks**2)
 
     @property
     def detectable(self) -> float:
         """The smallest true difference that as many seeds or examples find with 80% power; NaN if unknowable."""
         if self.shares is not None:
             return detectable_share(min(self.shares), self.examples or 0, tests=self.tests)
-        return detectable_difference(self.spread, self.difference.n, tests=self.tests)
+        return detectable_difference(self.spread, self.difference.n, tests=self.tests * self.looks**2)
 
 
 def over_seeds(
@@ -236,7 +238,18 @@ def over_shares(
     return Comparison(a, b, metric, found, "Fisher", 1, min(examples_a, examples_b), shares=pair)
 
 
-def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+def at_look(p_value: float, look: int) -> float:
+    """A p value of the so-and-so-many-th test on growing data: multiplied by the square of that number, at most 1.
+
+    Whoever stops at the first small p value has had several chances. The levels of all looks, 5% / 1, / 4, / 9, ...
+    sum to 8.2% however many there are; since the looks share data the rate comes to about 6% (docs/statistics.md).
+    References: Lan and DeMets, "Discrete Sequential Boundaries for Clinical Trials", 1983,
+    doi:10.1093/biomet/70.3.659 (spending a level over looks).
+    """
+    return min(1.0, p_value * look**2) if not math.isnan(p_value) else p_value
+
+
+def corrected(family: Sequence[Comparison], looks: int = 1) -> list[Comparison]:
     """The same comparisons with p values corrected for each other (Holm); those without a p value count for nothing.
 
     The permutation test over seeds is kept where its smallest possible p value, times the comparisons, can still
@@ -246,11 +259,13 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
 
     Args:
         family: all comparisons that answer one question, the ones that found nothing included.
+        looks: how often they were tested on growing data, see `at_look`.
     """
     tests = max(1, sum(not math.isnan(each.difference.p_value) for each in family))
     adjusted = holm([each.difference.p_value for each in family])
     able = [
-        each.sign_flip_p is not None and smallest_sign_flip_p(each.difference.n) * tests <= 1 - LEVEL for each in family
+        each.sign_flip_p is not None and smallest_sign_flip_p(each.difference.n) * tests * looks**2 <= 1 - LEVEL
+        for each in family
     ]
     # Tests that cannot reject stay in the family, as if they had found nothing.
     given = [each.sign_flip_p if each.sign_flip_p is not None else math.nan for each in family]
@@ -260,7 +275,13 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
     ]
     flips = holm(untested)
     return [
-        replace(each, tests=tests, adjusted_p=p, sign_flip_p=flip if keep else None)
+        replace(
+            each,
+            tests=tests,
+            looks=looks,
+            adjusted_p=at_look(p, looks),
+            sign_flip_p=at_look(flip, looks) if keep else None,
+        )
         for each, p, flip, keep in zip(family, adjusted, flips, able, strict=True)
     ]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.analysis.crossed import crossed_t, hierarchical_bootstrap
-from harness.analysis.families import Comparison, corrected, over_seeds
+from harness.analysis.families import Comparison, at_look, corrected, over_seeds
 from harness.analysis.paired import Equivalence, differences, equivalence
 from harness.analysis.selection import one_standard_error
 from harness.analysis.statistics import Difference, Floats, holm, t_interval
@@ -63,6 +63,7 @@ def compare(
     metric: str,
     examples: int | None,
     split: str = "validation",
+    looks: int = 1,
 ) -> list[Comparison]:
     """Each pair over its common seeds, corrected for each other.
 
@@ -73,10 +74,11 @@ def compare(
         metric: name of the metric.
         examples: that each run was measured on.
         split: whose examples they are.
+        looks: how often they were compared on growing data.
     """
     columns = table.reindex(columns=sorted({number for pair in pairs for number in pair}))
     found = [over_seeds(names[a], names[b], metric, columns[a], columns[b], examples=examples) for a, b in pairs]
-    return corrected([replace(each, split=split) for each in found])
+    return corrected([replace(each, split=split) for each in found], looks)
 
 
 class Further(NamedTuple):
@@ -91,27 +93,29 @@ class Further(NamedTuple):
     bootstrap: Difference
 
 
-def further(pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> list[Further]:
+def further(pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], looks: int = 1) -> list[Further]:
     """Each pair with seeds and examples both counted as samples, corrected for each other (Holm).
 
     Args:
         pairs: scores of both sides on every example by every common seed, shape (seeds, examples) each.
+        looks: how often they were compared on growing data.
     """
     found = [Further(crossed_t(a, b), hierarchical_bootstrap(a, b)) for a, b in pairs]
-    adjusted = holm([each.crossed.p_value for each in found])
+    adjusted = [at_look(p, looks) for p in holm([each.crossed.p_value for each in found])]
     return [each._replace(crossed=each.crossed._replace(p_value=p)) for each, p in zip(found, adjusted, strict=True)]
 
 
-def alike(table: pd.DataFrame, pairs: Sequence[tuple[int, int]], margin: float) -> list[Equivalence]:
+def alike(table: pd.DataFrame, pairs: Sequence[tuple[int, int]], margin: float, looks: int = 1) -> list[Equivalence]:
     """Whether each pair is proven to differ by less than the margin, corrected for each other (Holm).
 
     Args:
         table: see `by_seed`.
         pairs: configurations that could not be told apart.
         margin: the largest difference that does not matter, in the metric's unit.
+        looks: how often they were compared on growing data.
     """
     found = [equivalence(table[a], table[b], margin) for a, b in pairs]
-    adjusted = holm([each.p_value for each in found])
+    adjusted = [at_look(p, looks) for p in holm([each.p_value for each in found])]
     return [each._replace(p_value=p) for each, p in zip(found, adjusted, strict=True)]
 
 

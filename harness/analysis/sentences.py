@@ -81,6 +81,7 @@ def _evidence(comparison: Comparison) -> str:
     parts = []
     if not math.isnan(comparison.adjusted_p):
         parts += [_p(comparison.adjusted_p), *(["Holm"] if _by_holm(comparison) else [])]
+        parts += [f"{comparison.looks} looks"] if comparison.looks > 1 else []
         alone = comparison.difference.p_value
         if not comparison.told_apart and alone <= 1 - LEVEL:  # the interval, which is not corrected, leaves 0 out
             parts[-1] += f", {_p(alone)} alone"

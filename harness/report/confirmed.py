@@ -137,7 +137,9 @@ class Confirmed:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Each pair over its common seeds, corrected for each other."""
-        return replicated.compare(self.table, self.pairs, self.names, self.metric, self.examples, self.split)
+        return replicated.compare(
+            self.table, self.pairs, self.names, self.metric, self.examples, self.split, self.looks
+        )
 
     @cached_property
     def further(self) -> list[Further | None]:
@@ -154,7 +156,7 @@ class Confirmed:
             if len(common) > 1:
                 first, second = (np.stack([scores[each][seed] for seed in common]) for each in (a, b))
                 tables[place] = first, second
-        found = dict(zip(tables, replicated.further(list(tables.values())), strict=True))
+        found = dict(zip(tables, replicated.further(list(tables.values()), self.looks), strict=True))
         return [found.get(place) for place in range(len(self.pairs))] if found else []
 
     @cached_property
@@ -172,6 +174,11 @@ class Confirmed:
     def times_opened(self) -> int:
         """How often the test rows were opened."""
         return int((self.study.incidents["kind"] == OPENED).sum())
+
+    @property
+    def looks(self) -> int:
+        """How often something was chosen to run again: each time the same could be tested on more runs."""
+        return int((self.study.incidents["kind"] == CHOSEN).sum())
 
     def costs(self) -> Mapping[int, float]:
         """Configuration -> mean seconds of training."""

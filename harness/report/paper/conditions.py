@@ -30,9 +30,13 @@ def of_numbers(study: StudyFrames) -> str:
 
 
 def _chosen_by(found: Confirmed) -> str:
-    if found.split == "test":
-        return "No choice was made by these rows."
-    return "The same rows chose the configurations, which flatters them."
+    again = f" Tested {found.looks} times on growing data: p values times {found.looks**2}." if found.looks > 1 else ""
+    if found.split != "test":
+        return f"The same rows chose the configurations, which flatters them.{again}"
+    if found.times_opened < 2:
+        return f"No choice was made by these rows.{again}"
+    opened = f"These rows were opened {found.times_opened} times, and later choices could know of results on them."
+    return f"{opened}{again}"
 
 
 def validated_on(study: StudyFrames) -> str:

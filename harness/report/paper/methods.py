@@ -206,6 +206,9 @@ def _confirmed(found: Confirmed) -> Paragraph:
     ]
     if len(found.pairs) > 1:
         sentences.append(Sentence("p values are corrected by Holm's procedure; intervals are not.", ("holm1979",)))
+    if found.looks > 1:
+        times = f"The same was tested {found.looks} times on growing data"
+        sentences.append(Sentence(f"{times}: p values are multiplied by {found.looks**2}.", ("lan1983",)))
     sentences.append(
         Sentence(
             "Effect sizes are mean differences in standard deviations over seeds, with Hedges' correction.",

@@ -87,6 +87,10 @@ STATISTICS = (
         "Proceedings of the 2020 Conference on Empirical Methods in Natural Language Processing", 2020,
         pages="9263--9274", doi="10.18653/v1/2020.emnlp-main.745",
     ),
+    _article(
+        "lan1983", "Lan, K. K. Gordon and DeMets, David L.", "Discrete Sequential Boundaries for Clinical Trials",
+        "Biometrika", 1983, volume="70", number="3", pages="659--663", doi="10.1093/biomet/70.3.659",
+    ),
     Reference(
         "westfall1993", "book",
         {

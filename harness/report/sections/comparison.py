@@ -81,7 +81,8 @@ def _what_ran(found: Confirmed) -> str:
     ran = f"After the search {what} ran again with {plural(len(found.choice.replicates), 'new seed')}"
     rows = f"{found.examples:,} " if found.examples else ""
     if found.split == outputs.TEST:
-        return f"{ran}, measured on {rows}test rows that no choice was made by."
+        told = "that no choice was made by" if found.times_opened < 2 else f"opened {found.times_opened} times"
+        return f"{ran}, measured on {rows}test rows {told}."
     return (
         f"{ran}, measured on the {rows}validation rows that they were chosen by, which flatters them: `data.test` sets "
         "rows aside."
@@ -93,7 +94,7 @@ def _alike(found: Confirmed) -> list[str]:
     if found.margin is None:
         return []
     untold = [i for i, each in enumerate(found.comparisons) if not each.told_apart and each.seeds > 1]
-    tests = replicated.alike(found.table, [found.pairs[i] for i in untold], found.margin)
+    tests = replicated.alike(found.table, [found.pairs[i] for i in untold], found.margin, found.looks)
     proven = [(i, test) for i, test in zip(untold, tests, strict=True) if test.p_value <= 1 - LEVEL]
     return [f"{equivalence_sentence(found.comparisons[i], test, found.margin)}." for i, test in proven]
 
@@ -225,10 +226,14 @@ def _further_table(found: Confirmed) -> Table:
 
 
 def _opened(found: Confirmed) -> list[str]:
-    if found.times_opened < 2:
+    if found.looks < 2:
         return []
+    if found.times_opened < 2:
+        return [f"Tested {found.looks} times on growing data: p values are multiplied by {found.looks**2}."]
     return [
-        f"The test rows were opened {found.times_opened} times: what was chosen later could know of results on them."
+        f"The test rows were opened {found.times_opened} times: what was chosen later could know of results on them. "
+        f"Tested {found.looks} times on growing data: p values are multiplied by {found.looks**2}, intervals are not "
+        "corrected. docs/statistics.md has the errors that are left."
     ]
 
 
