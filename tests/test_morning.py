@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -159,6 +160,17 @@ def test_what_cannot_be_told_apart_is_to_be_confirmed_by_the_command_that_does_i
     assert alike
     top = min(len(alike) + 1, next_steps.MOST)
     assert f"harness confirm reviews --top {top} --seeds 5" in steps(study)
+
+
+@pytest.mark.parametrize("passed_over", [[1, 2], [1, 2, 3]])
+def test_the_examples_that_would_be_needed_are_those_of_the_comparison(path: Path, passed_over: list[int]) -> None:
+    frames = opened(path, "reviews")
+    found = best.of(frames)
+    others = found.sureness.frame.drop(index=passed_over).reset_index(drop=True)  # those that differ by nothing
+    frames._computed["best"] = found._replace(sureness=found.sureness._replace(frame=others))
+    first = section.get("comparison").build(frames).findings[0]
+    (needed,) = re.findall(r"; (.*) examples would be needed", first)
+    assert f" would take {needed} validation examples, not 60 " in steps(frames)
 
 
 def test_what_is_waiting_comes_first(tmp_path: Path) -> None:

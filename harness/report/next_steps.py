@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis import next_steps, replicated
+from harness.analysis import families, next_steps, replicated
 from harness.analysis.power import POWER, pairs_needed
 from harness.analysis.selection import one_standard_error
 from harness.errors import HarnessError
@@ -54,10 +53,11 @@ def of(study: StudyFrames) -> list[Step]:
     going_on = _unfinished(study)
     if best.of(study).standing is None:
         return going_on or [Step("No trial completed: mend first what failed.", _command("doctor", study.name))]
+    if going_on:
+        return going_on  # what is to be said of half a search or half a confirmation may be otherwise tomorrow
     found = confirmed.of(study)
-    judged = _after_confirmation(study, found) if found is not None else [] if going_on else _unconfirmed(study)
-    beyond = [] if going_on or found is not None else _beyond(study)
-    return [*going_on, *beyond, *judged] or [Step("Nothing: there is one configuration, and it ran as it should.")]
+    steps = [*_beyond(study), *_unconfirmed(study)] if found is None else _after_confirmation(study, found)
+    return steps or [Step("Nothing: there is one configuration, and it ran as it should.")]
 
 
 def total(study: StudyFrames) -> int | None:
@@ -110,8 +110,8 @@ def _beyond(study: StudyFrames) -> list[Step]:
 def _extend(border: next_steps.Border) -> str:
     way = "below" if border.end == "low" else "above"
     limit, value = (parameter(number).replace("−", "-") for number in (border.limit, border.value))
-    said = f"with {value}" if value != limit else "there"
-    return f"Extend {border.parameter} {way} {limit}: the best lies at that end of what was searched, {said}."
+    said = f", with {value}" if value != limit else ""
+    return f"Extend {border.parameter} {way} {limit}: the best lies at that end of what was searched{said}."
 
 
 def _more_trials(study: StudyFrames, space: Any) -> list[Step]:
@@ -183,21 +183,21 @@ def _examples_needed(study: StudyFrames) -> str:
     examples = 0 if study.examples.empty else len(study.examples)
     if len(frame) < 2 or not examples:
         return ""
-    row = frame.iloc[1]
-    spread = float(row["difference_error"]) * np.sqrt(examples)
-    needed = pairs_needed(float(row["difference"]), spread, len(frame) - 1)
+    row: dict[Any, Any] = frame.iloc[1].to_dict()
+    pairs = len(frame) * (len(frame) - 1) // 2  # the bounds hold for all of them at once
+    needed = families.of_all_at_once("", "", study.objective.metric, row, examples, pairs).needed
     if needed is None or needed <= examples:
         return ""
     number = best.numbers(study)[int(row["configuration"])]
     return (
         f" To tell a lead of {_difference(study, abs(float(row['difference'])))} over {best.noun(study)} {number} on "
-        f"one seed would take about {_rounded(needed)} validation examples, not {examples:,} ({POWER:.0%} power)."
+        f"one seed would take {_rounded(needed)} validation examples, not {examples:,} ({POWER:.0%} power)."
     )
 
 
 def _rounded(number: int) -> str:
-    """Two digits of a rough figure."""
-    return f"{int(float(f'{number:.1e}')):,}"
+    """Two digits of a large figure, which is rough."""
+    return str(number) if number < 1000 else f"about {int(float(f'{number:.1e}')):,}"
 
 
 def _cheaper(study: StudyFrames) -> list[Step]:
@@ -236,30 +236,29 @@ def _after_confirmation(study: StudyFrames, found: Confirmed) -> list[Step]:
     if not untold:
         words = f"Nothing: {name} has the best mean over the new seeds and is told apart from all that it was run with."
         return [Step(words, _command("report", study.name, "--paper"))]
-    done, needed = len(found.table), [each.needed for each, _ in untold]
-    told = [number for number in needed if number is not None and done < number <= MOST_SEEDS]
-    steps = []
-    if told:
-        others = listed([found.names[b if a == leader else a] for _, (a, b) in untold], 3)
-        words = f"{max(told)} seeds in all would tell {name} from {others}, if the difference is as it looks."
-        command = _command("confirm", study.name, "--seeds", str(max(told)))
-        steps.append(Step(words, command))
-    return [*steps, *_take(study, found, leader, untold_needed=needed)]
+    worth = {
+        found.names[b if a == leader else a].partition(" (")[0]: each.needed
+        for each, (a, b) in untold
+        if each.needed is not None and len(found.table) < each.needed <= MOST_SEEDS
+    }
+    if not worth:
+        return [_take(study, found, leader, f"more than {MOST_SEEDS} seeds would be needed to tell; ")]
+    most = max(worth.values())
+    words = f"{most} seeds in all would tell {name} from {listed([*worth], 3)}, if the difference is as it looks."
+    command = _command("confirm", study.name, "--seeds", str(most))
+    return [Step(words, command), _take(study, found, leader, "without more seeds ")]
 
 
-def _take(study: StudyFrames, found: Confirmed, leader: int, untold_needed: Sequence[int | None]) -> list[Step]:
+def _take(study: StudyFrames, found: Confirmed, leader: int, why: str) -> Step:
     prices = found.costs()
     chosen = replicated.cheapest(found.table, prices, study.objective.direction)
-    hopeless = all(number is None or number > MOST_SEEDS for number in untold_needed)
-    why = f"more than {MOST_SEEDS} seeds would be needed to tell; " if hopeless else ""
     if chosen is None or chosen == leader:
-        return [Step(f"Take {found.names[leader]}: {why}it has the best mean, and nothing as good is cheaper.")]
-    return [
-        Step(
-            f"Take {found.names[chosen]}: {why}it is the cheapest within one standard error of {found.names[leader]}, "
-            f"with {duration(prices[chosen])} of training, not {duration(prices[leader])}."
-        )
-    ]
+        return Step(f"Take {found.names[leader]}: {why}it has the best mean, and nothing as good is cheaper.")
+    best_mean = found.names[leader].partition(" (")[0]
+    return Step(
+        f"Take {found.names[chosen]}: {why}it is the cheapest within one standard error of the best mean, that of "
+        f"{best_mean}: {duration(prices[chosen])} of training, not {duration(prices[leader])}."
+    )
 
 
 def _difference(study: StudyFrames, value: float) -> str:

@@ -91,7 +91,7 @@ class StudyFrames:
         """The summary with every hyperparameter as run, the verdict's name and words, and each phase's seconds."""
         details = self.details
         stored = zip(details["asked"].tolist(), details["done"].tolist(), strict=True)
-        run = [_as_run(asked, done) for asked, done in stored]
+        run = [_as_run(asked, done, self._training_rows) for asked, done in stored]
         left_out = {*self.summary.columns, "early_stopping"}
         names = [name for name in dict.fromkeys(itertools.chain(*run)) if name not in left_out]
         columns = {name: [each.get(name, np.nan) for each in run] for name in names}
@@ -102,6 +102,12 @@ class StudyFrames:
         last = self.losses.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
         merged = self.summary.drop(columns=["verdict"]).merge(named, on="trial", validate="one_to_one")
         return merged.merge(last, on="trial", how="left", validate="one_to_one")
+
+    @property
+    def _training_rows(self) -> int | None:
+        """Rows of the training split; None before the data was prepared."""
+        splits = {} if self.data.empty else self.data.iloc[0]["splits"]
+        return int(splits["train"]["rows"]) if "train" in splits else None
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -237,8 +243,11 @@ def opened(target: str | Path, study: str, texts: bool = True) -> StudyFrames:
     return found
 
 
-def _as_run(asked: Mapping[str, Any], done: object) -> Mapping[str, Any]:
-    """The configuration as run, `train` being the rows that were there; as asked where no training started."""
+def _as_run(asked: Mapping[str, Any], done: object, rows: int | None) -> Mapping[str, Any]:
+    """The configuration as run, `train` being the rows that were there; as asked where no training started.
+
+    Where nothing else was asked it is going to be all rows.
+    """
     if not isinstance(done, Mapping) or "config" not in done:
-        return asked
+        return {**asked, "train": rows} if asked.get("train") is None else asked
     return {**done["config"], "train": done.get("train_rows", done["config"]["train"])}
