@@ -91,7 +91,7 @@ def _best(study: StudyFrames) -> list[str]:
         words = f"{_configuration(study, found)}, with {found.value} ({_which(study, found)})"
         said.append(f"Best configuration: {words}.")
     said.append(found.certainty)
-    said += [_interval(study), _again(again) if again is not None else expected.words(study)]
+    said += [_interval(study), _again(study, again) if again is not None else expected.words(study)]
     return [sentence for sentence in said if sentence]
 
 
@@ -119,21 +119,37 @@ def _interval(study: StudyFrames) -> str:
     return f"95% interval over other examples of this kind: {low} to {high} (bootstrap){seeds}."
 
 
-def _again(found: Confirmed) -> str:
-    """The best over the new seeds, with Student's interval."""
-    means = replicated.means(found.table).dropna(subset=["value"])
-    if means.empty:
+def _again(study: StudyFrames, found: Confirmed) -> str:
+    """What the best comes to over the new seeds, with Student's interval, and which one has a better mean there.
+
+    The best is the one named above it, else the search's choice, and never the one that these rows make look best: its
+    mean is flattered by having been picked, and its interval covers less than it says.
+    """
+    means = replicated.means(found.table).dropna(subset=["value"]).set_index("configuration")
+    standing = best.of(study).standing
+    named = [] if standing is None else [standing.configuration]
+    mine = next((number for number in (*named, *found.best) if number in means.index), None)
+    if mine is None:
         return ""
-    ascending = found.study.objective.direction == "minimize"
-    first = means.sort_values("value", ascending=ascending, kind="stable").iloc[0]
     name, unit = _written(found.metric)
+    first = means.loc[mine]
     number, low, high = (f"{cell(name, float(first[f'value{end}']))}{unit}" for end in ("", "_low", "_high"))
-    who = found.names[int(first["configuration"])]
     rows = f"{found.examples:,} " if found.examples else ""
-    return (
-        f"Confirmed over {plural(len(found.table), 'new seed')}: {who} comes to {number} on the {rows}{found.split} "
-        f"rows, 95% interval {low} to {high} (Student's t over the seeds)."
+    said = (
+        f"Confirmed over {plural(int(first['seeds']), 'new seed')}: {found.names[mine]} comes to {number} on the "
+        f"{rows}{found.split} rows, 95% interval {low} to {high} (Student's t over the seeds)."
     )
+    least = study.objective.direction == "minimize"
+    other = int(means["value"].idxmin() if least else means["value"].idxmax())
+    if other == mine or means.loc[other, "value"] == first["value"]:
+        return said
+    better = f"{cell(name, float(means.loc[other, 'value']))}{unit}"
+    there = f"{_capital(found.names[other])} has a better mean there, {better}"
+    return f"{said} {there}: Comparison says what that is worth."
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _written(metric: str) -> tuple[str, str]:
