@@ -67,7 +67,9 @@ def test_the_best_is_told_with_the_interval_of_the_bootstrap(study: StudyFrames)
 def test_what_is_expected_again_is_the_shrunken_score_worked_out_by_hand(study: StudyFrames) -> None:
     found = expected.of(study)
     assert found is not None
-    done = study.trials[study.trials["state"] == "complete"]
+    alike = {best.of(study).standing.configuration, *best.of(study).sureness.not_distinguishable}  # type: ignore[union-attr]
+    done = study.trials[(study.trials["state"] == "complete") & study.trials["configuration"].isin(alike)]
+    assert len(done) >= 4
     table = []
     for trial, epoch in zip(done["trial"], done["best_epoch"], strict=True):
         logits = study.logits(int(trial), int(epoch)).astype(float)
@@ -197,6 +199,20 @@ def test_after_a_confirmation_that_tells_nothing_is_left_to_run(
     found = confirmed.of(frames)
     assert found is not None and all(each.told_apart for each in found.comparisons)
     assert steps(frames).startswith("Nothing: configuration 0") and "--paper" in steps(frames)
+
+
+def test_a_best_that_never_met_another_is_not_said_to_be_told_apart_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_report_confirmed, "SHARES", (0.60, 0.95, 0.80))
+    frames = opened(test_report_confirmed.make(tmp_path / "results.db", seeds=3, baseline=False), "reviews")
+    found = confirmed.of(frames)
+    assert found is not None
+    met = {number for pair in found.pairs if 1 in pair for number in pair}
+    unmet = sorted(set(found.table.columns) - met)
+    said = steps(frames)
+    assert unmet and f"was not compared with {found.names[unmet[0]].partition(' (')[0]}" in said, said
+    assert "Nothing" not in said
 
 
 def test_after_a_confirmation_that_tells_nothing_yet_more_seeds_or_the_cheapest_are_advised(

@@ -64,8 +64,8 @@ def run(store: Store, study: int, config: int, replicate: int, test: bool) -> No
     store.finish_trial(trial.id, outcome, [ACCURACY])
 
 
-def make(path: Path, seeds: int = 5, test: bool = True, opened_times: int = 1) -> Path:
-    """Three configurations, the last the baseline, confirmed with so many seeds."""
+def make(path: Path, seeds: int = 5, test: bool = True, opened_times: int = 1, baseline: bool = True) -> Path:
+    """Three configurations, the last the baseline if there is one, confirmed with so many seeds."""
     with Store.open(path) as store:
         study = store.create_study(report_study.study_file("reviews", [ACCURACY]))
         store.record_prepared(study, prepared())
@@ -74,7 +74,8 @@ def make(path: Path, seeds: int = 5, test: bool = True, opened_times: int = 1) -
                 run(store, study, config, 0, False)
             if seeds:
                 prints = [config.fingerprint for config in CONFIGS]
-                choice = Choice((prints[0], prints[1]), prints[2], tuple(range(1, seeds + 1)), 3 * seeds)
+                chosen, least = (tuple(prints[:2]), prints[2]) if baseline else (tuple(prints), None)
+                choice = Choice(chosen, least, tuple(range(1, seeds + 1)), 3 * seeds)
                 for _ in range(opened_times):
                     store.record_incident(study, None, Incident(CHOSEN, "", choice.as_details()))
                     store.record_incident(study, None, Incident(OPENED, "", {}))

@@ -17,10 +17,10 @@ from harness.report.naming import plural
 from harness.report.study_frames import StudyFrames
 
 SOURCE = (
-    "Expected again: James and Stein's estimate, which pulls each score towards the mean of all by as much as their "
-    "spread is noise of the examples (Efron and Morris, 1977). Luck among equals: the expected largest of as many "
-    "normal values (Tippett, 1925) times the standard error of a score. Neither knows the luck of the seed, nor that "
-    "of reading the best epoch on the same examples; new seeds and test rows tell."
+    "Expected again: James and Stein's estimate, which pulls the scores that cannot be told apart from the best "
+    "towards their mean by as much as their spread is noise of the examples (Efron and Morris, 1977). Luck among "
+    "equals: the expected largest of as many normal values (Tippett, 1925) times the standard error of a score. Neither "
+    "knows the luck of the seed, nor that of reading the best epoch on the same examples; new seeds and test rows tell."
 )
 
 
@@ -42,14 +42,17 @@ class Expected(NamedTuple):
 def of(study: StudyFrames) -> Expected | None:
     """The estimate for the best configuration; None where it cannot honestly be made.
 
-    It needs four configurations, and a metric that is a mean over examples whose scores are stored. A study that was
-    confirmed has better: its new seeds.
+    It needs four configurations that cannot be told apart, the best among them, and a metric that is a mean over
+    examples whose scores are stored. What is clearly worse says nothing of how good the best is: a few collapsed
+    trials would make all spread look real. A study that was confirmed has better: its new seeds.
     """
     return study.once("expected", lambda: _find(study))
 
 
 def _find(study: StudyFrames) -> Expected | None:
-    places = best.standings(study)
+    alike = set(best.of(study).sureness.not_distinguishable)
+    first, *others = best.standings(study) or [None]
+    places = [] if first is None else [first, *(each for each in others if each.configuration in alike)]
     if len(places) < 4 or confirmed.of(study) is not None:
         return None
     tables = [scores for each in places[: search.AT_MOST] if (scores := _scores(study, each)) is not None]
@@ -90,10 +93,7 @@ def words(study: StudyFrames) -> str:
     count = plural(len(best.standings(study)), best.noun(study))
     lucky = _among_equals(study, found.error, 100.0 if unit else 1.0)
     if seen == again:
-        return (
-            f"Of {count} the best may be lucky, but these differ by far more than chance: {seen}{unit} is seen, and "
-            f"as much is expected again on other examples{lucky}."
-        )
+        return f"Of {count} the best is seen at {seen}{unit}, and as much is expected again on other examples{lucky}."
     return (
         f"The best of {count} looks better than it is: {seen}{unit} is seen, about {again}{unit} expected again on "
         f"other examples{lucky}."
@@ -103,9 +103,6 @@ def words(study: StudyFrames) -> str:
 def _among_equals(study: StudyFrames, error: float, factor: float) -> str:
     """How much luck would account for, were those that cannot be told apart from the best as good as it."""
     alike = len(best.of(study).sureness.not_distinguishable)
-    if not alike:
-        return ""
     luck = factor * error * expected_largest_normal(alike + 1)
     size = f"{luck:.1f} points" if factor > 1 else f"{luck:.4f}"
-    them = f"the {alike}" if alike > 1 else "the one"
-    return f"; were {them} that cannot be told apart from it just as good, luck would have lifted it by {size}"
+    return f"; were the {alike} that cannot be told apart from it just as good, luck would have lifted it by {size}"

@@ -233,8 +233,15 @@ def _after_confirmation(study: StudyFrames, found: Confirmed) -> list[Step]:
         for each, pair in zip(found.comparisons, found.pairs, strict=True)
         if leader in pair and not each.told_apart
     ]
+    met = {number for pair in found.pairs if leader in pair for number in pair}
+    unmet = [found.names[number].partition(" (")[0] for number in means.dropna().index if number not in met]
     if not untold:
         words = f"Nothing: {name} has the best mean over the new seeds and is told apart from all that it was run with."
+        if unmet:
+            words = (
+                f"Take {name}: it has the best mean over the new seeds. It was not compared with {listed(unmet)}, for "
+                "the pairs were settled before anything was measured."
+            )
         return [Step(words, _command("report", study.name, "--paper"))]
     worth = {
         found.names[b if a == leader else a].partition(" (")[0]: each.needed
