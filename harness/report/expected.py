@@ -19,8 +19,9 @@ from harness.report.study_frames import StudyFrames
 SOURCE = (
     "Expected again: James and Stein's estimate, which pulls the scores that cannot be told apart from the best "
     "towards their mean by as much as their spread is noise of the examples (Efron and Morris, 1977). Luck among "
-    "equals: the expected largest of as many normal values (Tippett, 1925) times the standard error of a score. Neither "
-    "knows the luck of the seed, nor that of reading the best epoch on the same examples; new seeds and test rows tell."
+    "equals: the expected largest of as many normal values (Tippett, 1925) times the standard error of a score. "
+    "Neither knows the luck of the seed, nor that of reading the best epoch on the same examples; new seeds and test "
+    "rows tell."
 )
 
 

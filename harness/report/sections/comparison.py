@@ -96,7 +96,7 @@ def _alike(found: Confirmed) -> list[str]:
     untold = [i for i, each in enumerate(found.comparisons) if not each.told_apart and each.seeds > 1]
     tests = replicated.alike(found.table, [found.pairs[i] for i in untold], found.margin, found.looks)
     proven = [(i, test) for i, test in zip(untold, tests, strict=True) if test.p_value <= 1 - LEVEL]
-    return [f"{equivalence_sentence(found.comparisons[i], test, found.margin)}." for i, test in proven]
+    return [_whole(equivalence_sentence(found.comparisons[i], test, found.margin)) for i, test in proven]
 
 
 def _cheapest(study: StudyFrames, found: Confirmed) -> str:
@@ -140,7 +140,10 @@ def _luck(study: StudyFrames, found: Confirmed) -> str:
 
 
 def _said(comparison: Comparison) -> str:
-    words = sentence(comparison)
+    return _whole(sentence(comparison))
+
+
+def _whole(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
