@@ -154,10 +154,10 @@ def test_over_seeds_every_sentence_is_that_of_the_report_and_follows_the_record(
     before = compared(run(book, tmp_path, monkeypatch))
     assert before == compared(report_says(target, "comparison")) and len(before) == 3
     target.unlink()
-    make_confirmed(target, 5)
+    make_confirmed(target, 5, opened_times=2)
     after = compared(run(book, tmp_path, monkeypatch))
     assert after == compared(report_says(target, "comparison")) and after != before
-    assert "the baseline" in after[0] and "Holm, 5 seeds, 400 examples" in after[0]
+    assert "the baseline" in after[0] and "Holm, 2 looks, 5 seeds, 400 examples" in after[0]
 
 
 def test_replicates_of_a_search_are_compared_as_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
