@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+import harness.metrics as metrics
 from harness.configuration import hyperparameters
 
 MISSING = "–"
@@ -82,15 +83,11 @@ def _signed(decimals: int, factor: float = 1.0) -> Callable[[float], str]:
     return lambda value: signed(value * factor, decimals)
 
 
-_FRACTIONS = (
-    "accuracy f1 macro_f1 precision recall exact_match train_accuracy last_accuracy share importance padding load "
-    "confidence"
-).split()
+_FRACTIONS = "train_accuracy last_accuracy share importance padding load confidence".split()
 _LOSSES = "loss train_loss validation_loss last_validation_loss best_validation_loss last_train_loss".split()
 _RATES = {"train_samples_per_second": "training", "eval_samples_per_second": "evaluation", "samples_per_second": ""}
 _PLAIN = "objective value objective_value perplexity".split()
-_SCORES = {*_LOSSES, *"accuracy f1 macro_f1 precision recall exact_match train_accuracy last_accuracy".split()}
-_SCORES |= {"objective", "objective_value", "perplexity", "mcc"}
+_SCORES = {*_LOSSES, "train_accuracy", "last_accuracy", "objective", "objective_value"}
 _GAPS = "gap gap_at_best gap_at_last best_gap last_gap".split()
 
 
@@ -114,12 +111,12 @@ def _heading(name: str) -> str:
 
 def is_fraction(name: str) -> bool:
     """Whether a metric is stored as a fraction and shown in percent, differences of it in points."""
-    return name in _FRACTIONS
+    return name in _FRACTIONS or (name in metrics.known() and metrics.lookup(name).unit == "fraction")
 
 
 def is_score(name: str) -> bool:
     """Whether a column holds what a trained model is worth, which another seed would change."""
-    return name in _SCORES
+    return name in _SCORES or (name in metrics.known() and name not in metrics.costs())
 
 
 def column(name: str) -> Column:
@@ -127,6 +124,8 @@ def column(name: str) -> Column:
     known = _columns()
     if name in known:
         return known[name]
+    if is_fraction(name):
+        return Column(f"{_heading(name)} (%)", points)
     if name.endswith("_points"):
         return Column(f"{_heading(name.removesuffix('_points'))} (points)", _signed(1, 100))
     if name.endswith("_seconds"):
