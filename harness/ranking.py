@@ -37,10 +37,11 @@ class Plan(NamedTuple):
         """The full number, given the complete trials of every configuration.
 
         A sampler that comes upon a configuration again gives it another seed; those beyond the plan raise no bar
-        for the others.
+        for the others. Two and more beyond it, where a confirmation was asked for, are one that was interrupted.
         """
         most = max(counts, default=0)
-        return self.confirmed if self.searched < self.confirmed <= most else min(most, self.searched)
+        begun = self.confirmed > self.searched and most > self.searched + 1
+        return min(most, self.confirmed if begun else self.searched)
 
 
 def plan_of(spec: Mapping[str, Any]) -> Plan:

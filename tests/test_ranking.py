@@ -55,6 +55,13 @@ def test_a_lucky_trial_of_the_search_does_not_beat_what_was_confirmed():
     assert leader([*confirmed[:1], *lucky], LOSS, Plan(1, confirmed=5)).configuration == 1
 
 
+def test_a_lucky_trial_of_the_search_does_not_beat_what_an_interrupted_confirmation_has():
+    runs = [*seeds(0, 0, *[0.5] * 4), *seeds(1, 4, *[0.6] * 4), *seeds(2, 8, 0.4)]
+    found = ranked(runs, LOSS, Plan(1, confirmed=5))
+    assert [(each.configuration, each.marked) for each in found] == [(0, False), (1, False), (2, True)]
+    assert leader([*seeds(0, 0, 0.5, 0.5), *seeds(1, 2, 0.4)], LOSS, Plan(1, confirmed=5)).configuration == 1
+
+
 def test_folds_of_one_configuration_are_averaged_and_named():
     runs = [Run(0, fold, 0.1 * (fold + 1), 0, fold) for fold in range(3)]
     (found,) = ranked(runs, LOSS, Plan(3))
