@@ -207,7 +207,7 @@ class Night:
 
     def _refuse_mixture(self, trial: TrialRow, facts: TrialFacts) -> None:
         """Set aside epochs of smaller batches, if the memory that was short is there now and no checkpoint says so."""
-        before = self.store.config_as_run(trial.id)
+        before = self.store.config_as_run(trial.id) if trial.attempt > 1 else None
         if before is None or before == facts.config or not self.store.epoch_values(trial.id, "validation", "loss"):
             return
         words = "it begins anew with the settings that were asked for; what it had committed with others is kept here"
