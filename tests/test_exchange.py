@@ -353,5 +353,5 @@ def test_the_command_says_what_was_written_what_to_do_with_it_and_what_was_left_
 )
 def test_a_missing_library_is_named_with_its_extra(write, module, extra, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(UnavailableError, match=rf'pip install "harness\[{extra}\]"'):
+    with pytest.raises(UnavailableError, match=rf'pip install "\.\[{extra}\]"'):
         write([], tmp_path)

@@ -67,12 +67,8 @@ def _export_runs(name: str, tool: str, db: str, out: Path) -> None:
         typer.echo(str(path))
     typer.echo(f"{len(runs.finished)} run{'' if len(runs.finished) == 1 else 's'}; {then}")
     if runs.unfinished:
-        left = (
-            "1 trial has not ended and is"
-            if runs.unfinished == 1
-            else f"{runs.unfinished} trials have not ended and are"
-        )
-        typer.echo(f"{left} left out; export again later")
+        who = "1 trial has" if runs.unfinished == 1 else f"{runs.unfinished} trials have"
+        typer.echo(f"{who} not ended yet and will come with a later export")
 
 
 def import_runs(
