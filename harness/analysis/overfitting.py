@@ -237,7 +237,8 @@ def advice(judged: pd.DataFrame) -> list[str]:
 def _stop_earlier(turned: pd.DataFrame, trials: int) -> str:
     epochs = int(turned["best_loss_epoch"].median())
     seconds = float(turned["seconds_after_best"].sum())
-    saved = f", which would have saved {seconds:.3g} s" if seconds > 0 else ""
+    long = f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    saved = f", which would have saved {long}" if seconds > 0 else ""
     plural = "s" if epochs > 1 else ""
     when = f"after epoch {epochs}" if len(turned) == 1 else f"half of them after epoch {epochs} or earlier"
     return (

@@ -61,13 +61,13 @@ def stacked(frame: pd.DataFrame, label: str, parts: Mapping[str, str], words: st
     axes = figure.subplots()
     places = np.arange(len(frame))[::-1]
     left = np.zeros(len(frame))
-    hatches = ("", "////", "", "....", "", "xxxx")
+    colours = (figures.BLUE, figures.AMBER, figures.GREEN, figures.PINK, figures.SKY, figures.GREY, figures.BLACK)
+    hatches = ("", "////", "", "....", "", "xxxx", "")
     for place, (name, words_of_part) in enumerate(parts.items()):
         length = frame[name].fillna(0).to_numpy(dtype=float)
-        colour = (figures.BLUE, figures.AMBER, figures.GREEN, figures.PINK, figures.SKY, figures.GREY)[place % 6]
         axes.barh(
-            places, length, left=left, height=0.72, color=colour, label=words_of_part,
-            hatch=hatches[place % 6], edgecolor="white", linewidth=0.3,
+            places, length, left=left, height=0.72, color=colours[place % 7], label=words_of_part,
+            hatch=hatches[place % 7], edgecolor="white", linewidth=0.3,
         )  # fmt: skip
         left += length
     axes.set_yticks(places, [figures.label(text, 58) for text in frame[label]])

@@ -73,7 +73,7 @@ def history(
     if len(failed):
         across = axes.get_xaxis_transform()
         low = [0.03] * len(failed)
-        style: dict[str, Any] = {"color": figures.BLACK, "ls": "", "label": "failed", "rasterized": many}
+        style: dict[str, Any] = {"color": figures.BLACK, "ls": "", "label": "pruned or failed", "rasterized": many}
         axes.plot(list(failed), low, "x", transform=across, **style)
     figures.whole_numbers(axes, at_most=10)
     axes.set_xlabel(counted)
