@@ -196,3 +196,29 @@ def test_a_paper_does_not_call_rows_untouched_that_were_opened_twice(study: Stud
     assert conditions.of_numbers(frames).endswith("Tested 2 times on growing data: p values times 4.")
     words = [sentence.text for sentence in methods.statistics(frames)]
     assert "The same was tested 2 times on growing data: p values are multiplied by 4." in words
+
+
+# --- what the search saw, and what is cheapest ---------------------------------------------------------------------
+
+
+def test_what_an_earlier_choice_ran_again_was_not_seen_by_the_search(tmp_path: Path) -> None:
+    """Configuration 1 is confirmed by the first choice alone: its new seeds are no trials of the search."""
+    frames = opened(make(tmp_path / "results.db", (), seeds=(2, 2), best=((0, 1), (0,))), "reviews")
+    alone = frames.trials[frames.trials["replicate"] == 0].set_index("configuration")["objective"]
+    assert confirmed.searched(frames) == pytest.approx(alone.to_dict())
+
+
+def test_without_two_common_seeds_nothing_is_called_cheapest(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", (), seeds=(1,)), "reviews")
+    (words,) = [words for words in said(frames) if "one standard error" in words]
+    assert words.startswith("Which is the cheapest") and "is not known" in words
+
+
+def test_times_of_trials_that_shared_work_are_not_compared_with_those_of_others(tmp_path: Path) -> None:
+    frames = opened(make(tmp_path / "results.db", ()), "reviews")
+    found = confirmed.of(frames)
+    assert found is not None and found.comparable_costs() == (found.costs(), "")
+    shared = found.rows["shared_work"].where(found.rows["configuration"] != 0, '{"prefix": {"cut": 6}}')
+    found.__dict__["rows"] = found.rows.assign(shared_work=shared)
+    costs, note = found.comparable_costs()
+    assert sorted(costs) == [1, 2] and note == "only the 10 of 15 that shared no work are compared"

@@ -17,6 +17,7 @@ from harness.analysis.families import (
     table,
 )
 from harness.analysis.paired import discordant, equivalence, mcnemar, paired_t, sign_flip_p
+from harness.analysis.power import detectable_difference
 from harness.analysis.sentences import equivalence_sentence, sentence
 from harness.analysis.statistics import holm, paired_bootstrap
 from harness.analysis.unpaired import probability_of_superiority, welch_t
@@ -158,6 +159,13 @@ def test_the_number_needed_is_more_than_there_was():
     if not found[0].told_apart:
         assert int(sentence(found[0]).split("; ")[1].split()[0]) > 5
     assert not found[1].told_apart and "seeds would be needed" in sentence(found[1])
+
+
+def test_what_other_seeds_would_find_is_planned_for_the_smaller_side():
+    few, many = np.array([0.80, 0.82, 0.81]), np.linspace(0.7, 0.9, 20)
+    found = over_other_seeds("A", "B", "f1", few, many)
+    assert found.detectable == pytest.approx(detectable_difference(found.spread, 3))
+    assert found.detectable > 2 * detectable_difference(found.spread, 23)
 
 
 def test_equivalence_is_said_of_what_lies_within_the_margin():

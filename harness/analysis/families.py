@@ -118,7 +118,8 @@ class Comparison:
         """The smallest true difference that as many seeds or examples find with 80% power; NaN if unknowable."""
         if self.shares is not None:
             return detectable_share(min(self.shares), self.examples or 0, tests=self.tests)
-        return detectable_difference(self.spread, self.difference.n, tests=self.tests * self.looks**2)
+        units = self.seeds if self.planned_in == "seeds" else self.difference.n  # the smaller side's, without pairs
+        return detectable_difference(self.spread, units, tests=self.tests * self.looks**2)
 
 
 def over_seeds(

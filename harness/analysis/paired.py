@@ -220,8 +220,8 @@ def equivalence(a: npt.ArrayLike, b: npt.ArrayLike, margin: float, level: float 
     """Two one-sided t tests: is the mean difference proven to lie within -margin .. margin?
 
     A small p value says that a and b are alike for all purposes to which the margin does not matter; not being able
-    to tell them apart says nothing of the kind. Without a known spread the p value is NaN, but 0 for pairs that
-    are equal throughout.
+    to tell them apart says nothing of the kind. Without a known spread the p value is NaN, also for pairs that are
+    equal throughout: two runs that agree say nothing of how far others would lie apart.
     References: Schuirmann, 1987, doi:10.1007/BF01068419; Lakens, "Equivalence Tests", 2017,
     doi:10.1177/1948550617697177.
 
@@ -236,10 +236,8 @@ def equivalence(a: npt.ArrayLike, b: npt.ArrayLike, margin: float, level: float 
     if not margin > 0:
         raise ValueError(f"the margin must be above 0, got {margin}; 0.01 is one point of accuracy")
     found = paired_t(a, b, level=2 * level - 1)
-    if math.isnan(found.p_value):
-        return Equivalence(*found)
-    if found.low == found.high:
-        return Equivalence(found.estimate, found.low, found.high, 0.0, found.n)
+    if math.isnan(found.p_value) or found.low == found.high:
+        return Equivalence(found.estimate, math.nan, math.nan, math.nan, found.n)
     error = (found.high - found.low) / 2 / t_quantile(found.n - 1, 2 * level - 1)
     p_value = float(special.stdtr(found.n - 1, (abs(found.estimate) - margin) / error))
     return Equivalence(found.estimate, found.low, found.high, p_value, found.n)

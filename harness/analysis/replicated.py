@@ -140,6 +140,13 @@ def cheapest(table: pd.DataFrame, costs: Mapping[int, float], direction: str) ->
     return None if row is None else int(table.columns[row])
 
 
+def errors_known(table: pd.DataFrame, direction: str) -> bool:
+    """Whether any configuration shares two seeds with the best, so that a standard error of a difference is known."""
+    means = table.mean()
+    best = means.idxmax() if direction == "maximize" else means.idxmin()
+    return any(np.isfinite(_error(table[number], table[best])) for number in table.columns if number != best)
+
+
 def _error(values: pd.Series, best: pd.Series) -> float:
     found = differences(values, best)
     return float(found.std(ddof=1)) / float(np.sqrt(found.size)) if found.size > 1 else np.nan

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import harness.metrics as metrics
-from harness.analysis import replicated
+from harness.analysis import replicated, speed
 from harness.analysis.families import Comparison
 from harness.analysis.replicated import Further
 from harness.analysis.statistics import Floats
@@ -185,6 +185,12 @@ class Confirmed:
         seconds = self.rows.groupby("configuration")["train_seconds"].mean()
         return {int(str(number)): float(value) for number, value in seconds.items()}
 
+    def comparable_costs(self) -> tuple[Mapping[int, float], str]:
+        """The same of the largest part of the trials that shared work alike, and how many those are if not all."""
+        kept, note = speed.comparable(self.rows)
+        seconds = kept.groupby("configuration")["train_seconds"].mean()
+        return {int(str(number)): float(value) for number, value in seconds.items()}, note
+
     @property
     def margin(self) -> float | None:
         """The difference below which two are called alike where that is proven; None for a metric without points."""
@@ -214,9 +220,14 @@ def named(study: StudyFrames, those: Sequence[int]) -> dict[int, str]:
 
 
 def searched(study: StudyFrames) -> Mapping[int, float]:
-    """Configuration -> the objective that the search saw, the mean over its trials that do not confirm."""
-    found = of(study)
-    confirming = set() if found is None else set(found.rows["trial"].tolist())
+    """Configuration -> the objective that the search saw, the mean over its trials that no choice let run again."""
+    chosen = [Choice.read(details) for details in study.incidents.loc[study.incidents["kind"] == CHOSEN, "details"]]
+    prints, trials = _prints(study), study.trials
+    confirming = [
+        trial
+        for trial, replicate in zip(trials["trial"].tolist(), trials["replicate"].tolist(), strict=True)
+        if any(choice.has(prints.get(int(trial), ""), int(replicate)) for choice in chosen)
+    ]
     done = study.trials[(study.trials["state"] == "complete") & study.trials["objective"].notna()]
     own = done[~done["trial"].isin(confirming)]
     return {int(str(k)): float(v) for k, v in own.groupby("configuration")["objective"].mean().items()}

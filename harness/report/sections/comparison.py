@@ -37,6 +37,7 @@ _AT_ONCE = (
     "that size would take (80% power), detectable the smallest that these would find. docs/statistics.md has sources "
     "and errors."
 )
+_ONE_ERROR = "within one standard error of the best mean"
 _NO_FURTHER = (
     "nothing is known of other examples, which takes a metric with a value for every example and two common seeds."
 )
@@ -100,14 +101,20 @@ def _alike(found: Confirmed) -> list[str]:
 
 
 def _cheapest(study: StudyFrames, found: Confirmed) -> str:
-    """One standard error."""
-    prices = found.costs()
+    """One standard error, among those whose times compare."""
+    if len(found.table.columns) < 2:
+        return ""
+    if not replicated.errors_known(found.table, study.objective.direction):
+        return f"Which is the cheapest {_ONE_ERROR} is not known: the error takes two common seeds."
+    prices, note = found.comparable_costs()
     chosen = replicated.cheapest(found.table, prices, study.objective.direction)
     values = found.table.mean()
     if chosen is None or len(values) < 2:
         return ""
     better = values.idxmax() if study.objective.direction == "maximize" else values.idxmin()
     leader = int(str(better))
+    if leader not in prices:
+        return f"No time of training compares with that of configuration {leader}, which has the best mean: {note}."
     name = found.names[leader]
     if chosen == leader:
         return (
@@ -116,7 +123,7 @@ def _cheapest(study: StudyFrames, found: Confirmed) -> str:
     name = found.names[chosen]
     return (
         f"Of those within one standard error of the best mean (configuration {leader}), {name} is the cheapest: "
-        f"{duration(prices[chosen])} of training, not {duration(prices[leader])}."
+        f"{duration(prices[chosen])} of training, not {duration(prices[leader])}{f' ({note})' if note else ''}."
     )
 
 
