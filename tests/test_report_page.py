@@ -32,21 +32,22 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 
 @pytest.fixture(scope="module")
-def pieces(study: StudyFrames) -> dict[str, Piece]:
-    found = {each.name: assemble(each, study) for each in section.sections()}
-    assert [each.failure for each in found.values() if each.failure] == []
-    return {name: each for name, each in found.items() if not each.empty}
-
-
-@pytest.fixture(scope="module")
-def html(pieces: dict[str, Piece]) -> str:
+def html(study: StudyFrames) -> str:
     """The page of a study with 200 trials, whole."""
-    return page.render("large", "Which of them is best?", list(pieces.values()))
+    pieces = [assemble(each, study) for each in section.sections()]
+    assert [each.failure for each in pieces if each.failure] == []
+    return page.render("large", "Which of them is best?", [each for each in pieces if not each.empty])
 
 
 @pytest.fixture(scope="module")
-def trials(pieces: dict[str, Piece]) -> Piece:
-    return pieces["trials"]
+def few(study: StudyFrames) -> list[Piece]:
+    """Sections with all that a browser can be asked about: words, curves, figures, tables."""
+    return [assemble(get(name), study) for name in ("overview", "trials", "search")]
+
+
+@pytest.fixture(scope="module")
+def trials(few: list[Piece]) -> Piece:
+    return few[1]
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +256,9 @@ def test_dark_and_light_follow_the_system_until_they_are_chosen_and_are_kept(sho
 
 @pytest.mark.browser
 def test_on_paper_the_page_is_light_whole_and_without_controls(
-    chromium: Chromium, pieces: dict[str, Piece], tmp_path: Path
+    chromium: Chromium, few: list[Piece], tmp_path: Path
 ) -> None:
-    shown = at(chromium, tmp_path, page.render("large", "", [pieces[name] for name in ("trials", "search")]))
+    shown = at(chromium, tmp_path, page.render("large", "", few))
     shown.run("document.documentElement.dataset.colours = 'dark'")
     shown.seen_as(media="print", dark=True)
     assert (
@@ -283,13 +284,10 @@ def everything() -> Piece:
 
 @pytest.mark.browser
 @pytest.mark.timeout(300)
-def test_axe_finds_nothing_serious_in_light_or_dark(
-    chromium: Chromium, pieces: dict[str, Piece], tmp_path: Path
-) -> None:
+def test_axe_finds_nothing_serious_in_light_or_dark(chromium: Chromium, few: list[Piece], tmp_path: Path) -> None:
     axe = (resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
     small = [everything(), Piece("failed", "Failed", failure="ValueError: no")]
-    large = [pieces[name] for name in ("overview", "trials", "search")]
-    for built in (small, large):
+    for built in (small, few):
         document = re.sub(r"(?s)(<tr>.*?</tr>\n){30,}", _first_rows, page.render("x", "A question?", built))
         shown = at(chromium, tmp_path, document)
         shown.run("document.querySelectorAll('#table-trials tr:nth-child(-n+3) input').forEach(box => box.click())")
