@@ -191,8 +191,26 @@ def test_the_best_of_a_search_is_said_to_be_flattered_where_it_stands_for_a_repe
     (built,) = (assemble(each, study) for each in sections() if each.name == "published")
     study.close()
     told = plain.text(built)
-    assert "No trial here has the hyperparameters of a published run" in told
+    assert "No trial here has the model and hyperparameters of a published run" in told
     assert "(the best here)" in told and "which flatters it" in told
+
+
+def test_a_trial_with_another_model_repeats_no_published_run(tmp_path: Path) -> None:
+    path = report_study.make(tmp_path / "results.db", trials=4, states={})
+    with Store.open(path) as store:
+        theirs = SMALL.format(name="theirs").replace("model: builtin:tiny", "model: their/bert-large")
+        store.publish(parse_published(theirs, "x"))
+    study = opened(path, "reviews")
+    (built,) = (assemble(each, study) for each in sections() if each.name == "published")
+    (other,) = stated.beside(study)
+    assert stated.repeats(study, other) == {} and stated.with_another_model(study, other) == {0: 0}
+    study.close()
+    told = plain.text(built)
+    assert (
+        "Trial 0 has the same hyperparameters as the published first with another model (builtin:tiny, not bert-large)."
+        in " ".join(told.split())
+    )
+    assert "got the same verdict" not in told
 
 
 def test_a_report_without_published_runs_beside_it_says_nothing_of_them(tmp_path: Path) -> None:

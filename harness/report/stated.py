@@ -105,16 +105,32 @@ def compared(a: str, b: str, metric: str, first: Share | None, second: Share | N
 
 
 def repeats(study: StudyFrames, published: StudyFrames) -> dict[int, int]:
-    """Published trial -> the first complete trial of one's own that has every hyperparameter which the run states.
+    """Published trial -> the first complete trial of one's own with its model and every hyperparameter which it states.
 
-    Of several the one with the same model comes first; elsewhere a model may lie in a folder of another name.
+    A model is known by its base name: elsewhere it may lie in another folder.
     """
+    return {number: trial for number, (trial, same) in _alike(study, published).items() if same}
+
+
+def with_another_model(study: StudyFrames, published: StudyFrames) -> dict[int, int]:
+    """The same of those that no trial with their model repeats: the first trial with another model."""
+    return {number: trial for number, (trial, same) in _alike(study, published).items() if not same}
+
+
+def base_name(model: Any) -> str:
+    """What a model is called wherever it lies: distilbert-base-uncased."""
+    return str(model).rstrip("/").rpartition("/")[2]
+
+
+def _alike(study: StudyFrames, published: StudyFrames) -> dict[int, tuple[int, bool]]:
+    """Published trial -> the trial with all its stated hyperparameters, and whether the model is the same."""
     own = study.trials[study.trials["state"] == "complete"].to_dict("records")
     found = {}
     for number, asked in zip(published.details["trial"], published.details["asked"], strict=True):
         stated = {name: asked[name] for name in COMPARED if name in asked}
         alike = [row for row in own if stated and all(row.get(name) == value for name, value in stated.items())]
         if alike:
-            first = min(alike, key=lambda row: (row["model"] != asked["model"], row["trial"]))
-            found[int(number)] = int(first["trial"])
+            model = base_name(asked["model"])
+            first = min(alike, key=lambda row: (base_name(row["model"]) != model, row["trial"]))
+            found[int(number)] = int(first["trial"]), base_name(first["model"]) == model
     return found

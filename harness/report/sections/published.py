@@ -107,7 +107,8 @@ def _of_own(study: StudyFrames, published: Sequence[StudyFrames]) -> Content:
     pairs = [(each, stated.repeats(study, each)) for each in published]
     rows = pd.concat([_beside(study, each, repeated) for each, repeated in pairs], ignore_index=True)
     family = [each for other, repeated in pairs for each in _shares(study, own, other, repeated)]
-    findings = [*_agreement(rows), *(f"{sentence(each)}." for each in families.corrected(family))]
+    others = [words for each in published for words in _other_models(study, each)]
+    findings = [*_agreement(rows), *others, *(f"{sentence(each)}." for each in families.corrected(family))]
     sources = "; ".join(f"{each.name}: {stated.source(each)}" for each in published)
     caption = f"Published runs, and the trial here that has every hyperparameter which a run states. {sources}."
     drawings = [_overlay(study, own, each, repeated, place) for place, (each, repeated) in enumerate(pairs, start=1)]
@@ -131,9 +132,21 @@ def _beside(study: StudyFrames, published: StudyFrames, repeated: Mapping[int, i
 def _agreement(rows: pd.DataFrame) -> list[str]:
     both = rows[rows["trial_here"].notna()]
     if both.empty:
-        return ["No trial here has the hyperparameters of a published run; curves of other settings are shown."]
+        return ["No trial here has the model and hyperparameters of a published run; curves of other settings are shown."]
     same = int((both["published_verdict"] == both["verdict_here"]).sum())
     return [f"Of {plural(len(both), 'published run')} repeated here, {same} got the same verdict."]
+
+
+def _other_models(study: StudyFrames, published: StudyFrames) -> list[str]:
+    """Runs that only a trial with another model resembles, which is no repetition."""
+    trained = study.trials.set_index("trial")["model"]
+    asked = dict(zip(published.details["trial"].tolist(), published.details["asked"].tolist(), strict=True))
+    names = {number: str(run["name"]) for number, run in enumerate(stated.runs(published))}
+    return [
+        f"Trial {trial} has the same hyperparameters as the published {names[number]} with another model "
+        f"({stated.base_name(trained[trial])}, not {stated.base_name(asked[number]['model'])})."
+        for number, trial in stated.with_another_model(study, published).items()
+    ]
 
 
 def _shares(study: StudyFrames, own: int, published: StudyFrames, repeated: Mapping[int, int]) -> list[Comparison]:
