@@ -23,7 +23,6 @@ class Watched:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._gone = False
         self._observer = LiveObserver(console) if console.is_terminal else PlainObserver(console)
 
     def __enter__(self) -> Watched:
@@ -42,12 +41,9 @@ class Watched:
         self._show(lambda: self._observer.tick(board))
 
     def _show(self, act: Callable[[], object]) -> None:
-        if self._gone:
-            return
         try:
             act()
         except (OSError, SystemExit):  # rich ends the program when the reader of a pipe has gone
-            self._gone = True
             silence(self.console.file)
 
 

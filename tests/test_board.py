@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import sys
+
+from rich.console import Console
+
 from harness.board import Board
 from harness.configuration import Objective
-from harness.live import headline
+from harness.live import Watched, headline
 from harness.ranking import Plan, Run, leader
 
 
@@ -23,3 +28,21 @@ def test_the_headline_names_the_trial_of_a_configuration_that_has_but_one() -> N
 
 def test_without_a_complete_trial_the_headline_has_no_best() -> None:
     assert "best" not in headline(board())
+
+
+def test_a_terminal_that_goes_takes_nothing_with_it_and_leaves_the_streams_as_they_were() -> None:
+    ours, theirs = os.openpty()
+    stdout, stderr = sys.stdout, sys.stderr
+    with os.fdopen(theirs, "w") as terminal:
+        console = Console(file=terminal, width=80)
+        assert console.is_terminal
+        with Watched(console) as observer:
+            observer.tick(board(0.40))
+            observer.note("trial 1 starts")
+            shown = os.read(ours, 10_000)
+            assert b"probe: 1 of 9 trials" in shown and b"trial 1 starts" in shown
+            os.close(ours)
+            observer.note("said to nobody")
+            observer.tick(board(0.40))
+        observer.note("nor is this an error")
+    assert (sys.stdout, sys.stderr) == (stdout, stderr)
