@@ -136,7 +136,7 @@ def by_chance(shuffled: Floats) -> Floats:
         above = np.divide(found - others.mean(axis=0), spread, out=np.zeros_like(found), where=spread > 1e-9)
         furthest = max(furthest, float(above.max()))
     bound = special.expit(odds.mean(axis=0) + furthest * odds.std(axis=0, ddof=1))
-    return np.where(np.ptp(odds, axis=0) > 1e-9, bound, shuffled.mean(axis=0))
+    return np.asarray(np.where(np.ptp(odds, axis=0) > 1e-9, bound, shuffled.mean(axis=0)), np.float64)
 
 
 # --- how sure -----------------------------------------------------------------------------------------

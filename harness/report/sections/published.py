@@ -132,7 +132,7 @@ def _beside(study: StudyFrames, published: StudyFrames, repeated: Mapping[int, i
 def _agreement(rows: pd.DataFrame) -> list[str]:
     both = rows[rows["trial_here"].notna()]
     if both.empty:
-        return ["No trial here has the model and hyperparameters of a published run; curves of other settings are shown."]
+        return ["No trial here has the model and hyperparameters of a published run; curves are of other settings."]
     same = int((both["published_verdict"] == both["verdict_here"]).sum())
     return [f"Of {plural(len(both), 'published run')} repeated here, {same} got the same verdict."]
 

@@ -170,7 +170,6 @@ def _quality(study: StudyFrames) -> Content:
         return Content()
     names = _names(study)
     frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
-    front = frame[frame["front"].astype(bool)]
     words = "validation loss" if column == "validation_loss" else column
     factor, unit = (100, " (%)") if is_fraction(column) else (1, "")
     drawn = frame.assign(number=frame["configuration"].astype("str"), quality=factor * frame[column])
@@ -179,16 +178,27 @@ def _quality(study: StudyFrames) -> Content:
     caption = (
         f"{words[:1].upper()}{words[1:]} at the best epoch ({better} is better) against training time, of "
         f"{plural(len(frame), 'configuration')} with complete trials, each the mean of its trials; numbers are "
-        "configurations. On the front no other is both faster and better; differences within the interval of the "
-        "search section may be chance."
-    )
-    finding = (
-        f"As measured, no other beats configuration{'s' if len(front) > 1 else ''} "
-        f"{listed(front['configuration'].tolist(), 12)} of {len(frame)} in both {words} and training time."
+        "configurations. On the front no other that shared work alike is both faster and better; differences within "
+        "the interval of the search section may be chance."
     )
     shown = _named(frame[["name", column, "train_seconds", "trials", "front"]], "configuration")
     table = Table("quality-against-time", shown, f"{words[:1].upper()}{words[1:]} and training time, cheapest first.")
-    return Content([finding], (), [Drawing("speed-front", figure, caption)], [table])
+    return Content(_unbeaten(frame, words), (), [Drawing("speed-front", figure, caption)], [table])
+
+
+def _unbeaten(frame: pd.DataFrame, words: str) -> list[str]:
+    """The front of each way to share work, for only times of trials that shared alike compare."""
+    found = []
+    for shared in sorted(set(frame["shared"].tolist())):
+        alike = frame[frame["shared"] == shared]
+        front = alike.loc[alike["front"].astype(bool), "configuration"].tolist()
+        how = f"that shared {shared}" if shared else "that shared no work"
+        among = "" if frame["shared"].nunique() == 1 else f" {how}"
+        found.append(
+            f"As measured, no other beats configuration{'s' if len(front) > 1 else ''} {listed(front, 12)} of "
+            f"{len(alike)}{among} in both {words} and training time."
+        )
+    return found
 
 
 def _doublings(study: StudyFrames) -> Content:
