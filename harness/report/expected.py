@@ -52,8 +52,8 @@ def of(study: StudyFrames) -> Expected | None:
 
 def _find(study: StudyFrames) -> Expected | None:
     alike = set(best.of(study).sureness.not_distinguishable)
-    first, *others = best.standings(study) or [None]
-    places = [] if first is None else [first, *(each for each in others if each.configuration in alike)]
+    ranked = best.standings(study)
+    places = [*ranked[:1], *(each for each in ranked[1:] if each.configuration in alike)]
     if len(places) < 4 or confirmed.of(study) is not None:
         return None
     tables = [scores for each in places[: search.AT_MOST] if (scores := _scores(study, each)) is not None]

@@ -125,25 +125,26 @@ def _again(study: StudyFrames, found: Confirmed) -> str:
     The best is the one named above it, else the search's choice, and never the one that these rows make look best: its
     mean is flattered by having been picked, and its interval covers less than it says.
     """
-    means = replicated.means(found.table).dropna(subset=["value"]).set_index("configuration")
+    measured: list[dict[Any, Any]] = replicated.means(found.table).dropna(subset=["value"]).to_dict("records")
+    means = {int(row["configuration"]): row for row in measured}
     standing = best.of(study).standing
     named = [] if standing is None else [standing.configuration]
-    mine = next((number for number in (*named, *found.best) if number in means.index), None)
+    mine = next((number for number in (*named, *found.best) if number in means), None)
     if mine is None:
         return ""
     name, unit = _written(found.metric)
-    first = means.loc[mine]
-    number, low, high = (f"{cell(name, float(first[f'value{end}']))}{unit}" for end in ("", "_low", "_high"))
+    own = means[mine]
+    number, low, high = (f"{cell(name, float(own[f'value{end}']))}{unit}" for end in ("", "_low", "_high"))
     rows = f"{found.examples:,} " if found.examples else ""
     said = (
-        f"Confirmed over {plural(int(first['seeds']), 'new seed')}: {found.names[mine]} comes to {number} on the "
+        f"Confirmed over {plural(int(own['seeds']), 'new seed')}: {found.names[mine]} comes to {number} on the "
         f"{rows}{found.split} rows, 95% interval {low} to {high} (Student's t over the seeds)."
     )
-    least = study.objective.direction == "minimize"
-    other = int(means["value"].idxmin() if least else means["value"].idxmax())
-    if other == mine or means.loc[other, "value"] == first["value"]:
+    sign = 1 if study.objective.direction == "minimize" else -1
+    other = min(means, key=lambda number: sign * float(means[number]["value"]))
+    if other == mine or means[other]["value"] == own["value"]:
         return said
-    better = f"{cell(name, float(means.loc[other, 'value']))}{unit}"
+    better = f"{cell(name, float(means[other]['value']))}{unit}"
     there = f"{_capital(found.names[other])} has a better mean there, {better}"
     return f"{said} {there}: Comparison says what that is worth."
 
