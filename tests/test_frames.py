@@ -19,11 +19,11 @@ SUMMARY = (
     "effective_batch_size, learning_rate, max_length, freeze, seed, objective, best_epoch, best_loss_epoch, "
     "train_loss, validation_loss, accuracy, f1, precision, recall, mcc, exact_match, perplexity, "
     "last_validation_loss, train_seconds, total_seconds, train_samples_per_second, eval_samples_per_second, "
-    "peak_memory_bytes, trainable_parameters, total_parameters, shared_work, verdict"
+    "peak_memory_bytes, energy_joules, trainable_parameters, total_parameters, shared_work, verdict"
 ).split(", ")
 EPOCH = (
     "study, trial, epoch, train_loss, validation_loss, train_accuracy, accuracy, f1, precision, recall, exact_match, "
-    "learning_rate, epoch_seconds, train_samples_per_second, peak_memory_bytes"
+    "learning_rate, epoch_seconds, train_samples_per_second, peak_memory_bytes, energy_joules"
 ).split(", ")
 
 
