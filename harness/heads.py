@@ -244,9 +244,7 @@ class _Pass:
         return replace(record, load=self.load, peak_memory_bytes=self.memory)
 
 
-def _pass(
-    live: Sequence[Column], heads: Heads, epoch: int, energy: EnergyMeter
-) -> Generator[Progress, None, _Pass]:
+def _pass(live: Sequence[Column], heads: Heads, epoch: int, energy: EnergyMeter) -> Generator[Progress, None, _Pass]:
     """One epoch's steps of all heads."""
     plan = live[0].plan
     size, steps, device = plan.config.effective_batch_size, plan.steps_per_epoch, plan.encoder.device
