@@ -41,7 +41,8 @@ SELECT harness_study.name AS study, harness_study.source AS source, harness_conf
     train_seconds, harness_trial.total_seconds AS total_seconds, windows.rate AS train_samples_per_second,
     records.eval_samples_per_second AS eval_samples_per_second, records.peak_memory_bytes AS peak_memory_bytes,
     records.energy_joules AS energy_joules, harness_trial.trainable_parameters AS trainable_parameters,
-    harness_trial.total_parameters AS total_parameters, harness_trial.shared_work AS shared_work, harness_trial.verdict_words AS verdict
+    harness_trial.total_parameters AS total_parameters, harness_trial.shared_work AS shared_work,
+    harness_trial.verdict_words AS verdict
 FROM harness_trial
 JOIN harness_study ON harness_study.id = harness_trial.study_id
 JOIN harness_configuration ON harness_configuration.id = harness_trial.configuration_id
