@@ -95,6 +95,7 @@ STATISTICS = (
         "westfall1993", "book",
         {
             "author": "Westfall, Peter H. and Young, S. Stanley", "publisher": "Wiley", "year": "1993",
+            "isbn": "978-0-471-55761-6",
             "title": "Resampling-Based Multiple Testing: Examples and Methods for p-Value Adjustment",
         },
     ),
