@@ -1,4 +1,4 @@
-"""The hyperparameters of a study: what was fixed, what was searched, and what the best configuration has."""
+"""The hyperparameters of a study: what was fixed, what was searched, and what the search's best configuration has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dimension(asked: Any) -> str:
 def table(study: StudyFrames) -> Table:
     """One row a hyperparameter: searched over what, and the values of the best configuration and the baseline."""
     searched: Mapping[str, Any] = study.spec.get("search") or {}
-    columns = {"best": _best(study), "baseline": _baseline(study)}
+    columns = {"best of the search": _best(study), "baseline": _baseline(study)}
     rows, published = [], str(study.row["source"]) == "published"
     for name, (declared, _) in hyperparameters().items():
         found = {title: row.get(name) for title, row in columns.items() if row is not None}
@@ -39,7 +39,7 @@ def table(study: StudyFrames) -> Table:
             continue
         asked = dimension(searched[name]) if name in searched else "not searched"
         rows.append({"hyperparameter": name, "search": asked, **{k: value(v) for k, v in found.items()}})
-    caption = "Hyperparameters: what was searched, and what the best configuration has"
+    caption = "Hyperparameters: what was searched, and what the search's best configuration has"
     caption += ", beside the baseline." if columns["baseline"] is not None else "."
     return Table("hyperparameters", pd.DataFrame(rows), f"{caption} none keeps the model's own value.")
 
