@@ -217,5 +217,5 @@ def test_without_gradio_the_remedy_is_told(night: Night, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "gradio", None)
     chosen = choose(str(night.db), "labels")
     with Predictor(chosen.model, night.folder / "logs", Stop()) as predictor:
-        with pytest.raises(UnavailableError, match=r"pip install 'harness\[demo\]'"):
+        with pytest.raises(UnavailableError, match=r"pip install '\.\[demo\]'"):
             serve(chosen, predictor, free_port(), Stop(), print)

@@ -207,6 +207,7 @@ def test_a_study_that_goes_on_later_keeps_the_weights_that_it_began_with(
     hub_cache.point(cache, MODEL, "main", FIRST)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     night = Night(tmp_path, STUDY.replace("builtin:tiny", MODEL).replace("epochs: 12", "epochs: 2"))
+    night.within = ["env"]  # an interpreter of its own: HF_HOME is read once
     assert night.run("--set", "replicates=1")[0] == 0
     hub_cache.point(cache, MODEL, "main", SECOND)
     code, output = night.run("--set", "replicates=2")
