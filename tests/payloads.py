@@ -1,5 +1,7 @@
 """Texts that try to be more than text: HTML, Markdown, LaTeX, spreadsheets, terminals, templates."""
 
+from harness.report import page
+
 PAYLOADS = (
     "<script>document.title='owned'</script>",
     "</script><script>document.title='owned'</script>",
@@ -129,3 +131,9 @@ XSS = (
     "java\nscript:__x=1",
 )  # fmt: skip
 """Each leaves the global `__x` behind in a page where any part of it runs, or is an element of that name."""
+
+
+def without_script(html: str) -> str:
+    """The page without the script that every page has, which must be the only one."""
+    assert html.lower().count("<script") == html.count(f"<script>{page.script()}</script>") == 1
+    return html.replace(f"<script>{page.script()}</script>", "")

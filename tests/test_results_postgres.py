@@ -96,7 +96,7 @@ def test_eight_processes_make_one_database_at_once(server_database: str) -> None
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [(["status", "none"], 2), (["doctor"], 0), (["repair"], 0), (["run", "none"], 2), (["report", "none"], 2)],
+    [(["status", "none"], 2), (["doctor"], 0), (["repair"], 2), (["run", "none"], 2), (["report", "none"], 2)],
 )
 @pytest.mark.parametrize("away", [False, True])
 def test_no_message_shows_the_password(

@@ -17,7 +17,7 @@ import report_study
 from browser import BROWSER, Chromium
 from markdown_it import MarkdownIt
 from nights import Night
-from payloads import PATHS, PAYLOADS, SQL, XSS
+from payloads import PATHS, PAYLOADS, SQL, XSS, without_script
 
 from harness.report import build, figures, page, plain, section, tables
 from harness.report.display_data import display_data
@@ -95,12 +95,6 @@ LOOK = f"""({{
 }})"""
 POKE = """document.querySelectorAll('*').forEach(
   e => { e.dispatchEvent(new Event('mouseover')); e.focus && e.focus() })"""
-
-
-def without_script(html: str) -> str:
-    """The page without the script that every page has, which must be the only one."""
-    assert html.lower().count("<script") == html.count(f"<script>{page.script()}</script>") == 1
-    return html.replace(f"<script>{page.script()}</script>", "")
 
 
 ELEMENTS = "[...document.body.querySelectorAll('*')].map(e => e.localName).sort().join(' ')"
