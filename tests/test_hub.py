@@ -231,7 +231,7 @@ def test_a_hub_that_goes_away_once_all_is_fetched_is_not_missed_even_by_a_new_wo
             [sys.executable, "-m", "harness", "run", "night.yaml"], cwd=tmp_path, stdout=said, stderr=said,
             env={**environment, "HF_ENDPOINT": address},
         )  # fmt: skip
-        night.wait_for(process, lambda: bool(night.rows("SELECT 1 FROM harness_model")))
+        night.wait_for(process, lambda: bool(night.rows("SELECT 1 FROM harness_trial WHERE state = 'running'")))
         os.kill(worker_of(process.pid), signal.SIGKILL)  # what it has in memory is gone with it
         assert [path for path in asked if path.endswith("/model.safetensors")] != []
         assert night.rows("SELECT count(*) FROM harness_trial WHERE state = 'complete'") == [(0,)]

@@ -104,14 +104,12 @@ def test_a_night_killed_in_the_second_trial_ends_as_one_that_was_not(done: Night
     assert night.rows("SELECT number, attempt FROM harness_trial ORDER BY number") == [(0, 1), (1, 2), (2, 1)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_an_interrupted_trial_goes_on_from_its_checkpoint(
-    done: Night, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(done: Night, tmp_path: Path) -> None:
+    """Ctrl-C in a night with an interpreter of its own; tests/reliability has the other signals, many times."""
     night = Night(tmp_path)
     process = night.start("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(1) >= 2)
-    assert end(process, number) == code
+    assert end(process, signal.SIGINT) == 130
     assert night.rows("SELECT state FROM harness_trial WHERE number = 1") == [("waiting",)]
     assert night.run()[0] == 0
     assert night.curves() == done.curves()
@@ -129,7 +127,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(done: Night, tmp_path
 
 
 def test_a_hung_worker_fails_its_trial_by_name_and_the_night_goes_on(tmp_path: Path) -> None:
-    night = Night(tmp_path, STUDY + "watchdog: 0.2\n")
+    night = Night(tmp_path, STUDY + "watchdog: 0.1\n")
     process = night.start("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(1) >= 2)
     os.kill(worker_of(process.pid), signal.SIGSTOP)
@@ -150,7 +148,7 @@ def test_a_second_run_of_the_same_study_is_refused_and_told_who_holds_it(tmp_pat
 
 
 def test_a_budget_of_time_ends_the_night_and_more_time_goes_on(tmp_path: Path) -> None:
-    text = STUDY[: STUDY.index("configurations:")] + "configurations: [{epochs: 5000}]\nbudget: {time: 20}\n"
+    text = STUDY[: STUDY.index("configurations:")] + "configurations: [{epochs: 5000}]\nbudget: {time: 10}\n"
     night = Night(tmp_path, text)
     code, output = night.run()
     assert code == 0, output
@@ -159,7 +157,7 @@ def test_a_budget_of_time_ends_the_night_and_more_time_goes_on(tmp_path: Path) -
     assert first >= 1
     assert night.run()[0] == 0
     assert night.epochs_of(0) == first  # the time of the first invocation counts
-    assert night.run("--set", "budget.time=45")[0] == 0
+    assert night.run("--set", "budget.time=25")[0] == 0
     assert night.epochs_of(0) > first
 
 

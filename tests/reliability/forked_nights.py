@@ -115,7 +115,9 @@ class ForkedNight(Night):
     def ends_as(self, expected: Outcome) -> None:
         """The next run goes on by itself to the undisturbed result, bit for bit, and leaves nothing over."""
         assert self.through() == 0, self.output
-        assert self.outcome() == expected
+        found = self.outcome()
+        assert found["trials"] == expected["trials"], self.rows("SELECT trial_id, kind, message FROM harness_incident")
+        assert found == expected
         repair(self.db)
         assert violated(self.db) == []
         assert repair(self.db).done == ()

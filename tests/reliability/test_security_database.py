@@ -228,6 +228,7 @@ def test_what_can_be_no_database_is_refused_in_words(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.results.connecting.OPENING_SECONDS", 0.0)
     for read_only in (False, True):
         with pytest.raises(HarnessError) as refused:
             open_engine(name, read_only=read_only).dispose()

@@ -29,6 +29,7 @@ from records import finished_study
 
 import harness.cli
 import harness.night
+import harness.results.connecting
 import harness.worker
 from harness.configuration import Objective
 from harness.executors.local import LocalExecutor, _Process
@@ -42,6 +43,8 @@ FORKED = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }  # a forked process has none of its parent's threads
+
+SERVER_SECONDS = 1.0  # how long a server that is not there is waited for
 
 
 class Forked:
@@ -135,6 +138,7 @@ def be_a_night(
         os.environ.clear()
         os.environ.update({**environment, **FORKED})
     LocalExecutor._start = fork_worker  # type: ignore[method-assign]
+    harness.results.connecting.OPENING_SECONDS = SERVER_SECONDS
     if checkpoint_seconds is not None:
         harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
     for number, place in enumerate(deaths):  # one death at each
