@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from harness.answers import Answer, SpanAnswer
+from harness.drafts import draft_of
 from harness.errors import DataError, UsageError
 from harness.predictor import Chosen, Inputs, Predictor
 from harness.results.engine import storage_errors
@@ -162,11 +163,5 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         StorageError: when it cannot be written.
     """
-    draft = path.with_name(f".new-{os.getpid()}-{path.name}")
-    with storage_errors(path):
-        try:
-            with draft.open("x", encoding="utf-8") as file:
-                yield file
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+    with storage_errors(path), draft_of(path) as draft, io.TextIOWrapper(draft, encoding="utf-8") as stream:
+        yield stream

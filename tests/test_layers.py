@@ -14,7 +14,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts
+errors disk drafts configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts
 freezing
 masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
@@ -34,7 +34,7 @@ command_reference name_reference reference
 """.split()
 
 COORDINATOR = """
-errors disk configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
+errors disk drafts configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
 metrics published published_tables published_folders verdicts freezing environment executors results roster shelf
 grid sampling fold_pruning search deadline board asking opening adapting confirming night study drift reproducing
 auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor scripts exchange

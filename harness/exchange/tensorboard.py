@@ -6,12 +6,11 @@ A trial's file has always the same name and content, so exporting again replaces
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.drafts import draft_of
 from harness.errors import UnavailableError
 from harness.exchange.runs import Run
 from harness.results.engine import storage_errors
@@ -37,16 +36,11 @@ def write(runs: list[Run], folder: Path) -> list[Path]:
         for run in runs:
             path = folder / f"trial-{run.number:04d}" / f"events.out.tfevents.{int(run.begun)}.{run.key}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    writer = RecordWriter(file)
-                    for event in _events(run):
-                        writer.write(event.SerializeToString())
-                    writer.flush()
-                os.replace(name, path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with draft_of(path) as draft:
+                writer = RecordWriter(draft)
+                for event in _events(run):
+                    writer.write(event.SerializeToString())
+                writer.flush()
             written.append(path)
     return written
 

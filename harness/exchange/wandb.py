@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.drafts import draft_of
 from harness.errors import UnavailableError, UsageError
 from harness.exchange.runs import Run
 from harness.results.engine import storage_errors
@@ -63,13 +63,8 @@ def _replace(path: Path, content: bytes) -> None:
             f"delete that run at W&B, remove {path.parent} and export again"
         )
     (path.parent / "files").mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with draft_of(path) as draft:
+        draft.write(content)
 
 
 # --- the log --------------------------------------------------------------------------------------------

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,6 +13,7 @@ import sqlalchemy as sa
 from pandas.api.types import is_object_dtype, is_string_dtype
 
 from harness.configuration import canonical_json
+from harness.drafts import draft_of
 from harness.errors import StorageError, UsageError
 from harness.ranking import Run, leader, plan_of
 from harness.results import frames
@@ -58,13 +57,8 @@ def export(engine: sa.Engine, study: str, format: Format, folder: Path) -> list[
 
 
 def _write(path: Path, content: bytes) -> Path:
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with draft_of(path) as draft:
+        draft.write(content)
     return path
 
 
