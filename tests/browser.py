@@ -8,13 +8,25 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websocket
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 60.0
+
+
+@contextmanager
+def tab(folder: Path, unchecked: str) -> Iterator[Chromium]:
+    """A browser; where there is none the tests are skipped, and say what is not checked."""
+    if BROWSER is None:
+        pytest.skip(f"no Chromium here: {unchecked} is checked where there is one")
+    with Chromium(folder) as found:
+        yield found
 
 
 class Chromium:

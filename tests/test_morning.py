@@ -23,6 +23,7 @@ from harness.cli import app
 from harness.configuration import Objective
 from harness.records import REASONS, Incident
 from harness.report import best, confirmed, expected, morning, next_steps, section
+from harness.report.confirmed import Confirmed
 from harness.report.study_frames import StudyFrames, opened
 from harness.results.store import Store
 
@@ -191,23 +192,30 @@ def test_where_nothing_completed_what_failed_is_to_be_mended(tmp_path: Path) -> 
     assert steps(frames) == "No trial completed: mend first what failed. harness doctor reviews"
 
 
+def after_three_seeds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, shares: tuple[float, ...], baseline: bool = True
+) -> tuple[StudyFrames, Confirmed]:
+    """Three configurations that are right on such shares of the rows, confirmed."""
+    monkeypatch.setattr(test_report_confirmed, "SHARES", shares)
+    path = test_report_confirmed.make(folder / "results.db", seeds=3, baseline=baseline)
+    frames = opened(path, "reviews")
+    found = confirmed.of(frames)
+    assert found is not None
+    return frames, found
+
+
 def test_after_a_confirmation_that_tells_nothing_is_left_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_report_confirmed, "SHARES", (0.95, 0.80, 0.60))
-    frames = opened(test_report_confirmed.make(tmp_path / "results.db", seeds=3), "reviews")
-    found = confirmed.of(frames)
-    assert found is not None and all(each.told_apart for each in found.comparisons)
+    frames, found = after_three_seeds(tmp_path, monkeypatch, (0.95, 0.80, 0.60))
+    assert all(each.told_apart for each in found.comparisons)
     assert steps(frames).startswith("Nothing: configuration 0") and "--paper" in steps(frames)
 
 
 def test_a_best_that_never_met_another_is_not_said_to_be_told_apart_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_report_confirmed, "SHARES", (0.60, 0.95, 0.80))
-    frames = opened(test_report_confirmed.make(tmp_path / "results.db", seeds=3, baseline=False), "reviews")
-    found = confirmed.of(frames)
-    assert found is not None
+    frames, found = after_three_seeds(tmp_path, monkeypatch, (0.60, 0.95, 0.80), baseline=False)
     met = {number for pair in found.pairs if 1 in pair for number in pair}
     unmet = sorted(set(found.table.columns) - met)
     said = steps(frames)
@@ -218,10 +226,7 @@ def test_a_best_that_never_met_another_is_not_said_to_be_told_apart_from_it(
 def test_after_a_confirmation_that_tells_nothing_yet_more_seeds_or_the_cheapest_are_advised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_report_confirmed, "SHARES", (0.90, 0.899, 0.60))
-    frames = opened(test_report_confirmed.make(tmp_path / "results.db", seeds=3), "reviews")
-    found = confirmed.of(frames)
-    assert found is not None
+    frames, found = after_three_seeds(tmp_path, monkeypatch, (0.90, 0.899, 0.60))
     untold = [
         each for each, pair in zip(found.comparisons, found.pairs, strict=True) if 0 in pair and not each.told_apart
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import BROWSER, Chromium
+from browser import Chromium, tab
 from large_study import fabricate
 
 from harness.report import page, section, shades
@@ -52,9 +52,7 @@ def trials(few: list[Piece]) -> Piece:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    if BROWSER is None:
-        pytest.skip("no Chromium here: what the page can do is checked where there is one")
-    with Chromium(tmp_path_factory.mktemp("profile")) as found:
+    with tab(tmp_path_factory.mktemp("profile"), "what the page can do") as found:
         yield found
 
 
