@@ -6,35 +6,81 @@ Builds renderables; printing is the command line's work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from harness.plan_sums import Group, StudyPlan
-from harness.terminal import duration, facts, table_of
+from harness.terminal import cell_of, duration, facts, table_of
 
 MOST_ROWS = 20
 ALWAYS_SHOWN = ("freeze", "batch_size", "max_length", "epochs")
+TIMES = ("trials", "time each", "together")
+STEPS = ("steps each", "ms a step", "peak MB", "estimate")
+ROW = "row"
+GAP = 2  # between two columns
 
 
-def plan_tables(plan: StudyPlan) -> list[RenderableType]:
-    """A table of the dearest groups, the night in a few lines, and what will not go well."""
+def plan_tables(plan: StudyPlan, width: int) -> list[RenderableType]:
+    """The dearest groups in tables of this width, the night in a few lines, and what will not go well."""
     groups = sorted(plan.groups, key=lambda group: -group.seconds * group.trials)
     columns = shown_columns(groups)
     title = "Trials, dearest first" + (f" ({MOST_ROWS} of {len(groups)} groups)" if len(groups) > MOST_ROWS else "")
-    measures = ("trials", "steps each", "a step", "each", "together", "peak memory", "estimate")
     rows = [(*_values(group, columns), *_costs(group)) for group in groups[:MOST_ROWS]]
+    tables: list[RenderableType] = [*tables_within(width, title, (columns, TIMES, STEPS), rows)]
     hidden = groups[MOST_ROWS:]
     if hidden:
         trials, seconds = sum(g.trials for g in hidden), sum(g.seconds * g.trials for g in hidden)
-        rows.append(("others", *[None] * (len(columns) - 1), trials, None, None, None, span(seconds), None, None))
-    table = table_of(title, (*columns, *measures), rows)
-    return [table, facts(words(plan)), *(Text(f"warning: {warning}") for warning in warnings(plan))]
+        tables.append(Text(f"others: {trials} trials of {len(hidden)} groups, {span(seconds)} together"))
+    return [*tables, Text(), facts(words(plan)), *(Text(f"warning: {warning}") for warning in warnings(plan))]
+
+
+def tables_within(
+    width: int, title: str, sections: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]]
+) -> list[Table]:
+    """One table; or, where that is wider, some below each other whose rows bear the same numbers.
+
+    Args:
+        width: characters of a line.
+        sections: names of columns that should stand together.
+        rows: values of all columns, one section's behind the other's.
+    """
+    columns = [name for section in sections for name in section]
+    wide = [GAP + max(cell_len(cell_of(row[place])) for row in (columns, *rows)) for place in range(len(columns))]
+    if sum(wide) - GAP <= width:
+        return [table_of(title, columns, rows)]
+    parts = packed([len(section) for section in sections], wide, width - len(ROW))
+    return [
+        table_of(
+            title if part is parts[0] else f"\n{title}, continued",
+            (ROW, *(columns[place] for place in part)),
+            [(number, *(row[place] for place in part)) for number, row in enumerate(rows, start=1)],
+        )
+        for part in parts
+    ]
+
+
+def packed(counts: Sequence[int], wide: Sequence[int], room: int) -> list[list[int]]:
+    """Places of the columns of each table: sections stay whole as far as one fits into the room."""
+    places = iter(range(len(wide)))
+    parts: list[list[int]] = []
+    for count in counts:
+        section = list(islice(places, count))
+        fits = sum(wide[place] for place in section) <= room
+        for piece in [section] if fits else [[place] for place in section]:
+            if parts and sum(wide[place] for place in (*parts[-1], *piece)) <= room:
+                parts[-1] += piece
+            else:
+                parts.append(piece)
+    return parts
 
 
 def shown_columns(groups: Sequence[Group]) -> list[str]:
-    """What every table has, and what differs between groups; what for, where some confirm."""
+    """What every plan shows, and what differs between groups; what for, where some confirm."""
     names = list(groups[0].values)
     parts = ["part"] if any(group.part != "search" for group in groups) else []
     return parts + [name for name in names if name in ALWAYS_SHOWN or len({group.values[name] for group in groups}) > 1]
@@ -47,11 +93,11 @@ def _values(group: Group, columns: Sequence[str]) -> list[Any]:
 def _costs(group: Group) -> tuple[Any, ...]:
     return (
         group.trials,
-        group.steps,
-        f"{1000 * group.step_seconds:.1f} ms",
         span(group.seconds),
         span(group.seconds * group.trials),
-        None if group.peak_memory_bytes is None else size(group.peak_memory_bytes),
+        f"{group.steps:,}",
+        f"{1000 * group.step_seconds:,.1f}",
+        None if group.peak_memory_bytes is None else f"{group.peak_memory_bytes / 1e6:,.0f}",
         group.how,
     )
 

@@ -21,6 +21,8 @@ from harness.findings import Finding
 from harness.jobs import AuditCounts
 from harness.results.overview import Overview
 
+MISSING = "–"
+
 
 def printable(text: str) -> str:
     """Text with control characters shown instead of obeyed: data may hold escape sequences."""
@@ -39,17 +41,28 @@ def silence(stream: IO[str]) -> None:
 
 def duration(seconds: float | None) -> str:
     """Hours, minutes and seconds; a dash for the unknown."""
-    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
+    return MISSING if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+NUMBER = re.compile(r"[-+–]?\d[\d,.:]*( ?%| (s|ms|kB|MB|GB))?")  # a time of day and a version look so too
 
 
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; cells are shown as text, never as markup."""
+    """A plain table, numbers to the right; cells are text, never markup, and go on in the next line, never cut."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text("–" if cell is None else printable(str(cell))) for cell in row))
+    cells = [[cell_of(cell) for cell in row] for row in rows]
+    for place, column in enumerate(columns):
+        told = [row[place] for row in cells if row[place] != MISSING]
+        right = bool(told) and all(NUMBER.fullmatch(cell) for cell in told)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
+
+
+def cell_of(value: Any) -> str:
+    """What a table shows for a value."""
+    return MISSING if value is None else printable(str(value))
 
 
 def facts(pairs: Mapping[str, Any]) -> Table:

@@ -29,6 +29,7 @@ from harness.sampling import Tried
 from harness.schedule import Bill, Placed, place
 from harness.search import Search
 from harness.spec import StudyFile, StudySpec, parse_study
+from harness.terminal import table_of
 
 HEAD = """
 study: planned
@@ -278,7 +279,8 @@ def planned_of(
         trial.course: cost(**({"train_seconds": (10.0,) * trial.config.epochs, "cache_bytes": 100} | values))
         for trial in [*coming.drawn, *coming.confirming]
     }
-    probed = Probed(tuple(costs.values()), {"builtin:tiny": ModelCost(0.0, 0.0, 500, 400)}, 0.0, "cpu", 10**9, 6, 6)
+    models = {trial.config.model: ModelCost(0.0, 0.0, 500, 400) for trial in [*coming.drawn, *coming.confirming]}
+    probed = Probed(tuple(costs.values()), models, 0.0, "cpu", 10**9, 6, 6)
     return add_up(spec, Begun(), coming, Measured(costs, probed, 1.0), slots, free, budget)
 
 
@@ -371,9 +373,9 @@ def test_a_plan_is_plain_values() -> None:
 # --- shown ------------------------------------------------------------------------------------------------
 
 
-def shown(plan: StudyPlan) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
-    for each in plan_tables(plan):
+def shown(plan: StudyPlan, width: int = 200) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for each in plan_tables(plan, width):
         console.print(each)
     return console.export_text()
 
@@ -383,7 +385,45 @@ def test_a_table_has_at_most_twenty_groups_and_the_others_in_one_row() -> None:
     text = shown(plan)
     assert "20 of 30 groups" in text
     assert text.count("probed") == 20 + 1  # one is in the summary
-    assert "others" in text
+    assert "others: 10 trials of 10 groups, 0:02:20 together" in text
+
+
+STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_cell_of_a_plan_is_cut_or_broken_at_the_width_of_a_terminal(path: Path, width: int) -> None:
+    plan = planned(path.read_text(), peak_memory_bytes=12_345_678_901)
+    lines = shown(plan, width).splitlines()
+    assert max(map(len, lines)) <= width
+    tables = lines[: lines.index("")] if width == 120 else lines
+    said = " ".join(tables).split()
+    for header in ("epochs", "batch_size", "max_length", "freeze", "trials", "together", "estimate"):
+        assert header in said, f"{header} is broken or cut"
+    for group in plan.groups:
+        assert {str(group.values[name]) for name in ("freeze", "max_length")} <= set(said)
+    assert said.count("12,346") == len(plan.groups)
+    assert "…" not in "".join(lines)
+
+
+def test_a_plan_wider_than_its_terminal_is_tables_below_each_other_whose_rows_are_numbered_alike() -> None:
+    text = shown(planned(GRID), 80)
+    first, second = text.split("Trials, dearest first, continued")
+    assert [line.split()[:2] for line in first.splitlines()[1:4]] == [["row", "epochs"], ["1", "3"], ["2", "3"]]
+    assert [line.split()[:4] for line in second.splitlines()[1:4]] == [
+        ["row", "steps", "each", "ms"],
+        ["1", "15", "2,000.0", "0"],
+        ["2", "15", "2,000.0", "0"],
+    ]
+    assert "continued" not in shown(planned(GRID), 120)
+
+
+def test_numbers_of_a_table_stand_to_the_right_and_words_to_the_left() -> None:
+    table = table_of(
+        "", ("time", "count", "name"), [("9.5 s", 1, "a"), ("0:01:40", 1_000, "12 of 13"), (None, 20, "b")]
+    )
+    assert [column.justify for column in table.columns] == ["right", "right", "left"]
 
 
 def test_what_does_not_fit_is_named_with_what_would_happen() -> None:

@@ -107,5 +107,5 @@ def _print_plan(planned: Any) -> None:
     from harness.plan_tables import plan_tables
 
     console = terminal()
-    for each in plan_tables(planned):
+    for each in plan_tables(planned, console.width):
         console.print(each)
