@@ -19,6 +19,7 @@ from torch import nn
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
 from harness.freezing import cut, frozen
+from harness.graphs import Graphs
 from harness.stages import AskedModel, Suffix, capture, first_token_model, logits_of
 from harness.tasks.base import IntArray
 from harness.used_rows import UsedRows, can_be_cut
@@ -48,6 +49,7 @@ class Encoder:
         parameters: what and where every parameter is.
         layers: layers that can be frozen one by one.
         notes: what the record should say about the loading.
+        graphs: recorded steps over these weights; None on a device that cannot record them.
         exact: run the whole model as transformers does, also where a part of the last layer is not read.
         pooled: whether there is one vector for each text from the end of the layers on, and not one for each token.
 
@@ -74,7 +76,9 @@ class Encoder:
         self._suffixes: dict[tuple[int, bool], Suffix] = {}
         self._short = first_token_model(self.model, self.row) if pooled else None
         self.exact = False
+        self.graphs: Graphs | None = None
         self._used_rows: UsedRows | None = None
+        self._last_rows: UsedRows | None = None
         self._asked_model: AskedModel | None = None
 
     def _notes(self) -> tuple[str, ...]:
@@ -110,8 +114,14 @@ class Encoder:
     def use_rows(self, used: IntArray, pad_id: int) -> None:
         """Train the rows of the input embeddings that occur and no others, where that changes nothing."""
         self.whole()
-        if can_be_cut(self.model):
-            self._used_rows = UsedRows(self.model, used, pad_id)
+        if not can_be_cut(self.model):
+            return
+        if self._last_rows is None or not self._last_rows.are_those_of(used, pad_id):
+            self._last_rows = UsedRows(self.model, used, pad_id)
+            if self.graphs is not None:
+                self.graphs.forget()
+        self._last_rows.take()
+        self._used_rows = self._last_rows
 
     def whole(self, decay: float = 1.0) -> None:
         """Put the whole embedding matrix back; rows that did not occur are shrunk by `decay`."""

@@ -26,7 +26,7 @@ from harness.profiling import Load, MemoryPeak, Stopwatch
 from harness.records import EpochRecord, Progress, SpeedWindow
 from harness.streams import derive
 from harness.tasks.base import Logits
-from harness.training import early_stop, epoch_record, keep_best, learning_rate, with_energy
+from harness.training import early_stop, epoch_record, keep_best, with_energy
 from harness.training_plan import Plan, Running, State, finished
 
 PROGRESS_STEPS = 200
@@ -255,7 +255,7 @@ def _pass(live: Sequence[Column], heads: Heads, epoch: int, energy: EnergyMeter)
     passed = torch.full((len(table), len(live), labels), math.nan, device=device)
     before = (epoch - 1) * steps
     rates = torch.tensor(
-        [[learning_rate(column.plan, before + step) for column in live] for step in range(steps)], device=device
+        [[column.plan.learning_rate(before + step) for column in live] for step in range(steps)], device=device
     )
     memory, load = MemoryPeak(device), Load()
     losses, norms = [], []

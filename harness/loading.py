@@ -26,6 +26,7 @@ from harness.training_plan import Plan
 from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
+RECORDED = "steps of full batches recorded as CUDA graphs and replayed"
 ADAPTED = "the encoder was pretrained further on the training texts"
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
@@ -142,5 +143,11 @@ def facts_of(plan: Plan, loaded: Loaded, shared: Shared) -> TrialFacts:
             "train": loaded.train.features.truncated_examples,
             "validation": loaded.validation.features.truncated_examples,
         },
-        notes=(*encoder.notes, *([ADAPTED] if config.adapt else []), *filter(None, [shared.note]), BATCHES[plan.exact]),
+        notes=(
+            *encoder.notes,
+            *([ADAPTED] if config.adapt else []),
+            *filter(None, [shared.note]),
+            BATCHES[plan.exact],
+            *([] if plan.graphs is None else [RECORDED]),
+        ),
     )

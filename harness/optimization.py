@@ -68,10 +68,15 @@ def parameter_groups(
     return [groups[key] for key in sorted(groups, reverse=True)]
 
 
-def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-    """The optimiser that transformers.Trainer takes by default: betas 0.9 and 0.999, epsilon 1e-8, fused."""
+def adamw(groups: list[dict[str, Any]], capturable: bool = False) -> torch.optim.AdamW:
+    """The optimiser that transformers.Trainer takes by default: betas 0.9 and 0.999, epsilon 1e-8, fused.
+
+    Args:
+        groups: of `parameter_groups`.
+        capturable: whether a CUDA graph may record its steps.
+    """
     settings = [{key: group[key] for key in ("params", "names", "weight_decay", "scale", "lr")} for group in groups]
-    return torch.optim.AdamW(settings, betas=BETAS, eps=EPSILON, fused=True)
+    return torch.optim.AdamW(settings, betas=BETAS, eps=EPSILON, fused=True, capturable=capturable)
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:
@@ -99,6 +104,9 @@ def schedule(kind: str, step: int, warmup: int, total: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of the rate."""
+    """Give every group its share of the rate; a rate that is a tensor keeps its address."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate * group["scale"])
+        else:
+            group["lr"] = rate * group["scale"]

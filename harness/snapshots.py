@@ -88,10 +88,12 @@ def _moments(state: State) -> Tensors:
 
 def _restore_moments(state: State, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, parameter in _parameters(state):
-        if f"{name}|step" in tensors:
-            state.optimizer.state[parameter] = {
-                moment: tensors[f"{name}|{moment}"].to(parameter.device) for moment in _MOMENTS
-            }
+        if f"{name}|step" not in tensors:
+            continue
+        saved = {moment: tensors[f"{name}|{moment}"].to(parameter.device) for moment in _MOMENTS}
+        held = state.optimizer.state.setdefault(parameter, saved)
+        for moment, tensor in held.items():  # in place: a recorded step knows no other address
+            tensor.copy_(saved[moment])
 
 
 def _running_as_json(running: Running) -> dict[str, Any]:

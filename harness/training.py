@@ -13,29 +13,26 @@ from dataclasses import replace
 
 import torch
 
-from harness.batches import Batch, Table
 from harness.configuration import Objective, TrialConfig
-from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch, refuse_non_finite
 from harness.energy import Energy, EnergyMeter, reader_of
-from harness.evaluation import Split, measure, predict, without_padding
+from harness.evaluation import Split, measure, predict
 from harness.freezing import frozen
 from harness.metrics import direction
-from harness.optimization import schedule, set_learning_rate, warmup_steps
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
-from harness.records import EpochRecord, MetricValue, Progress, SpeedWindow
-from harness.streams import derive
-from harness.tasks.base import IntArray, Logits
-from harness.training_plan import Best, Plan, Running, State, Weighing, finished, weighing
+from harness.records import EpochRecord, Incident, MetricValue, Progress, SpeedWindow
+from harness.steps import Pass, Steps, steps_of
+from harness.tasks.base import Logits
+from harness.training_plan import Best, Plan, Running, State, finished, weighing
 
 
-def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
+def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord | Incident]:
     """Train from where `state` stands to the last epoch, or until early stopping.
 
     Raises:
         TrialFailure: diverged, at the first loss, gradient or evaluation that is not finite.
     """
-    weights = weighing(plan)
+    steps = steps_of(plan, state, weighing(plan))
     while not finished(plan, state):
         if state.running is None:
             state.running = _open_epoch(plan, len(state.records) + 1)
@@ -43,7 +40,7 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord]:
         plan.encoder.freeze(plan.config.freeze, running.epoch, plan.config.epochs)
         memory, load = MemoryPeak(plan.encoder.device), Load()
         begun, energy = running.step, EnergyMeter(reader_of(plan.encoder.device))
-        yield from _training_pass(plan, state, running, weights, energy)
+        yield from _training_pass(plan, state, running, steps, energy)
         record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read())
         if not begun:  # of an epoch that another process began, the rest would pass for the whole
             record = with_energy(record, energy.read())
@@ -67,26 +64,30 @@ def _open_epoch(plan: Plan, epoch: int) -> Running:
 
 
 def _training_pass(
-    plan: Plan, state: State, running: Running, weights: Weighing, energy: EnergyMeter
-) -> Iterator[Progress | EpochRecord]:
+    plan: Plan, state: State, running: Running, steps: Steps, energy: EnergyMeter
+) -> Iterator[Progress | Incident]:
     """The rest of the epoch's optimiser steps, with a `Progress` after each."""
     config, size = plan.config, plan.config.effective_batch_size
-    order, table = plan.order(running.epoch), plan.table(running.epoch)
+    order, allowed = plan.order(running.epoch), plan.graphs is not None
     plan.encoder.training_mode("dropout" if plan.exact else config.frozen_mode)  # as the plain Trainer has it
     watch = Watch(plan.encoder.device, running.epoch, running.step, gradients=plan.dtype != "fp16")
+    at = Pass(running, plan.table(running.epoch), watch)
     first = running.epoch == 1 or running.step > 0
     clock = Stopwatch(plan.encoder.device, plan.steps_per_epoch - running.step, warm_up=first)
     done_before = (running.seconds, running.saving, running.windows)
     while running.step < plan.steps_per_epoch:
         rows = order[running.step * size : (running.step + 1) * size]
         step = (running.epoch - 1) * plan.steps_per_epoch + running.step
-        tokens, padded = _optimiser_step(plan, state, running, table, rows, step, weights, watch)
+        tokens, padded = steps.take(at, rows, step)
         running.step += 1
         clock.step(len(rows), tokens, padded)
         energy.sample()
         left = time.perf_counter()
         running.seconds, running.saving, running.windows = _account(done_before, clock, left)
         yield Progress(running.epoch, step + 1, plan.total_steps)
+        if allowed and plan.graphs is None:
+            allowed = False
+            yield _refused(plan)
         clock.away(time.perf_counter() - left)
     watch.look()
     seconds = clock.stop()
@@ -95,73 +96,17 @@ def _training_pass(
     running.windows = (*done_before[2], *clock.windows)
 
 
+def _refused(plan: Plan) -> Incident:
+    assert plan.encoder.graphs is not None
+    words = f"training goes on without CUDA graphs: {plan.encoder.graphs.refused}"
+    return Incident("graphs_refused", words)
+
+
 def _account(
     before: tuple[float, float, tuple[SpeedWindow, ...]], clock: Stopwatch, now: float
 ) -> tuple[float, float, tuple[SpeedWindow, ...]]:
     """Seconds of training, seconds away and windows of this epoch until now, earlier processes included."""
     return before[0] + clock.elapsed(now), before[1] + clock.away_seconds, (*before[2], *clock.windows)
-
-
-def _optimiser_step(
-    plan: Plan,
-    state: State,
-    running: Running,
-    table: Table,
-    rows: IntArray,
-    step: int,
-    weights: Weighing,
-    watch: Watch,
-) -> tuple[int, int]:
-    """One step of the optimiser over one effective batch.
-
-    Returns:
-        Real and padded tokens of the batch.
-    """
-    config, encoder = plan.config, plan.encoder
-    seed_dropout(encoder.device, derive(plan.seed, "dropout", step))
-    mass = weights.rows[rows].sum()
-    loss = torch.zeros((), device=encoder.device)
-    tokens = padded = 0
-    for start in range(0, len(rows), config.batch_size):
-        micro = rows[start : start + config.batch_size]
-        batch = table.batch(micro)
-        share = float(weights.rows[micro].sum() / mass)  # accumulated batches weigh as one large batch does
-        part = _loss(plan, running, batch, weights.classes) * share
-        torch.autograd.backward(state.scaler.scale(part))
-        loss += part.detach()
-        tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
-    norm = _clip(plan, state)
-    set_learning_rate(state.optimizer, learning_rate(plan, step))
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
-    watch.add(loss, norm)
-    return tokens, padded
-
-
-def _loss(plan: Plan, running: Running, batch: Batch, classes: torch.Tensor | None) -> torch.Tensor:
-    with autocast(plan.encoder.device, plan.dtype):
-        logits = plan.encoder.forward(batch)
-    if not plan.encoder.pooled and not plan.exact:  # the plain Trainer lets padding answer too
-        logits = without_padding(logits, batch)
-    running.trace[batch.rows] = plan.task.trace(logits.detach(), batch.labels)
-    return plan.task.loss(logits, batch.labels, classes)
-
-
-def _clip(plan: Plan, state: State) -> torch.Tensor:
-    """Clip the gradients; returns their norm before, which is not finite as soon as one of them is not."""
-    state.scaler.unscale_(state.optimizer)
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
-    limit = plan.config.max_grad_norm
-    if limit is None:
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    return torch.nn.utils.clip_grad_norm_(parameters, limit)
-
-
-def learning_rate(plan: Plan, step: int) -> float:
-    """Learning rate of the top parameter group at a step counted from 0."""
-    config, total = plan.config, plan.total_steps
-    return config.learning_rate * schedule(config.lr_schedule, step, warmup_steps(config.warmup, total), total)
 
 
 def decay_of_unused_rows(plan: Plan, state: State, epoch: int) -> float:
@@ -176,7 +121,7 @@ def decay_of_unused_rows(plan: Plan, state: State, epoch: int) -> float:
         fixed = frozen(plan.encoder.parameters, plan.config.freeze, past, plan.config.epochs, plan.encoder.layers)
         if place not in fixed:
             steps = range((past - 1) * plan.steps_per_epoch, past * plan.steps_per_epoch)
-            factor *= math.prod(1.0 - learning_rate(plan, step) * scale * decay for step in steps)
+            factor *= math.prod(1.0 - plan.learning_rate(step) * scale * decay for step in steps)
     return factor
 
 
@@ -218,7 +163,7 @@ def epoch_record(
     return EpochRecord(
         epoch=running.epoch,
         steps=running.epoch * plan.steps_per_epoch,
-        learning_rate=learning_rate(plan, running.epoch * plan.steps_per_epoch - 1),
+        learning_rate=plan.learning_rate(running.epoch * plan.steps_per_epoch - 1),
         metrics=tuple(metrics),
         train_seconds=running.seconds,
         evaluate_seconds=time.perf_counter() - began,

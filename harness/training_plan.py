@@ -14,8 +14,9 @@ from harness.batches import Table, TokenTable
 from harness.configuration import Objective, TrialConfig
 from harness.encoder import Encoder
 from harness.evaluation import Split
+from harness.graphs import Graphs
 from harness.metrics import costs
-from harness.optimization import adamw, parameter_groups
+from harness.optimization import adamw, parameter_groups, schedule, warmup_steps
 from harness.records import EpochRecord, SpeedWindow
 from harness.streams import bucketed_order, derive, epoch_order
 from harness.tasks.base import IntArray, Task
@@ -75,6 +76,19 @@ class Plan:
     def total_steps(self) -> int:
         """Optimiser steps of the whole trial."""
         return self.steps_per_epoch * self.config.epochs
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of the top parameter group at a step counted from 0."""
+        config, total = self.config, self.total_steps
+        return config.learning_rate * schedule(config.lr_schedule, step, warmup_steps(config.warmup, total), total)
+
+    @property
+    def graphs(self) -> Graphs | None:
+        """Recorded steps of the encoder; None where there are none, or the steps are such as cannot be recorded."""
+        found, config = self.encoder.graphs, self.config
+        if found is None or found.refused or self.exact or self.task.redrawn:
+            return None
+        return None if self.dtype == "fp16" or config.gradient_accumulation > 1 else found
 
     @property
     def selection(self) -> Objective:
@@ -162,7 +176,8 @@ def prepare(plan: Plan) -> State:
     groups = parameter_groups(encoder.model, encoder.parameters, encoder.layers, config, set(trained))
     names = [name for group in groups for name in group["names"]]
     scaler = torch.amp.GradScaler(encoder.device.type, enabled=plan.dtype == "fp16")
-    return State(adamw(groups), names, scaler)
+    optimizer = adamw(groups) if plan.graphs is None else plan.graphs.adamw(groups)
+    return State(optimizer, names, scaler)
 
 
 def finished(plan: Plan, state: State) -> bool:

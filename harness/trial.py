@@ -230,7 +230,7 @@ def _train(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> Genera
         return False
     for event in train(plan, state):
         now = time.perf_counter()
-        if isinstance(event, EpochRecord) or now - told >= PROGRESS_SECONDS:
+        if not isinstance(event, Progress) or now - told >= PROGRESS_SECONDS:
             told = now
             yield event
         if attempt.pruned():

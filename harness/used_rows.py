@@ -19,7 +19,7 @@ FIRST_ROWS = 1_000  # a padding id below this keeps its number: RoBERTa counts p
 
 
 class UsedRows:
-    """A model's input embeddings cut down to some rows, until `whole` puts them back.
+    """A model's input embeddings cut down to some rows, from `take` until `whole` puts them back.
 
     Args:
         model: whose embedding matrix is replaced.
@@ -31,15 +31,28 @@ class UsedRows:
         self._embedding: nn.Embedding = model.get_input_embeddings()
         self._full = self._embedding.weight
         self._padding = self._embedding.padding_idx
+        self._given = (used, pad_id)
         padding = {pad_id, model.config.pad_token_id or 0}
         kept = [np.arange(pad + 1) if pad < FIRST_ROWS else np.array([pad]) for pad in padding]
         rows = np.unique(np.concatenate([used, *kept]))
         self._rows = torch.from_numpy(rows).to(self._full.device)
         self._places = torch.zeros(len(self._full), dtype=torch.long, device=self._full.device)
         self._places[self._rows] = torch.arange(len(rows), device=self._full.device)
-        self._set(nn.Parameter(self._full.detach()[self._rows].clone(), requires_grad=self._full.requires_grad))
+        self._weight = nn.Parameter(torch.empty_like(self._full[self._rows]))
+        self._place_of_padding = int(self._places[self._padding]) if self._padding in rows else None
+
+    def are_those_of(self, used: IntArray, pad_id: int) -> bool:
+        """Whether these are the rows that such texts use."""
+        return self._given[1] == pad_id and np.array_equal(self._given[0], used)
+
+    def take(self) -> None:
+        """Put the rows, as they are in the whole matrix, in its place; always at the same address."""
+        self._weight.requires_grad_(self._full.requires_grad)
+        with torch.no_grad():
+            self._weight.copy_(self._full[self._rows])
+        self._set(self._weight)
         if self._padding is not None:
-            self._embedding.padding_idx = int(self._places[self._padding]) if self._padding in rows else None
+            self._embedding.padding_idx = self._place_of_padding
 
     def places(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Ids of the whole matrix -> rows of the one that trains."""

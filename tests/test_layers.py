@@ -18,9 +18,9 @@ errors disk drafts configuration records jobs answers explanations grouping rank
 freezing
 masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
-architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled encoder
-cache profiling energy prefix sharing evaluation attribution optimization divergence
-training_plan training heads snapshots checkpoints kept_models model_card warm loading trial group preparation
+architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled optimization graphs
+encoder cache profiling energy prefix sharing evaluation attribution divergence
+training_plan steps training heads snapshots checkpoints kept_models model_card warm loading trial group preparation
 auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
 deadline executors results roster shelf grid sampling fold_pruning search board asking opening adapting confirming

@@ -5,19 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small_models
+from shared_states import SHARING, shared_of, with_shared
 
 from harness.batches import TokenTable
-from harness.cache import Cache
 from harness.evaluation import Split
-from harness.jobs import Sharing
-from harness.prefix import Recipe
 from harness.records import EpochRecord, Incident
-from harness.sharing import Rows, Shared, share
+from harness.sharing import Shared
 from harness.training import train
 from harness.training_plan import prepare
-
-BUDGET = 10_000_000
-SHARING = ("embeddings", "top-1", "head", "classifier", "gradual")
 
 
 @pytest.fixture(scope="module")
@@ -38,29 +33,6 @@ def a_plan(path, **values):
     )
     split = Split(plan.train.examples.take(picked), probe, TokenTable(probe, plan.encoder.device))
     return replace(plan, probe=split)
-
-
-def shared_of(plan, cache_folder, **values) -> tuple[Shared, list]:
-    """What a trial of that plan takes from a cache in a folder, and the events on the way."""
-    options = replace(Sharing(str(cache_folder), BUDGET, ("none", *SHARING)), **values)
-    rows = Rows(plan.train.features, plan.probe.features, plan.validation.features)
-    cache = Cache(cache_folder, options.budget)
-    work = share(options, cache, Recipe(plan.encoder, "fp32", 64), plan.config, rows, plan.seed)
-    events = []
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            return end.value, events
-
-
-def with_shared(plan, shared: Shared):
-    return replace(
-        plan,
-        train=replace(plan.train, states=shared.train),
-        probe=replace(plan.probe, states=shared.probe),
-        validation=replace(plan.validation, states=shared.validation),
-    )
 
 
 def records(plan) -> list[EpochRecord]:

@@ -1,0 +1,263 @@
+"""Optimiser steps recorded once as CUDA graphs and replayed by every trial that takes the same step.
+
+A small encoder's step is some hundred kernels, and launching them takes longer than running them. A recorded step is
+launched at once, but reads and writes the addresses that it was recorded with. So everything that it touches stays
+where it is for as long as the model does: weights and moments of AdamW are set back in place between trials, the
+learning rate is a tensor, and batches are copied into places of a fixed shape. What differs between two trials is data.
+
+No recording is believed: the first replay has to do what the same step does without one, on a copy of the weights.
+Where it does not, or where recording fails, training goes on without graphs, and the record says why.
+
+Source: CUDA graphs in PyTorch, https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from harness.optimization import adamw
+from harness.tasks.base import IntArray
+
+WIDTHS = 8  # shapes of batches at most: each one is a recording that takes time and memory
+ROUND = 8  # tensor cores like multiples of it
+RECORDINGS = 64  # kept at most
+LOSS_TOLERANCE, NORM_TOLERANCE, UPDATE_TOLERANCE = 1e-3, 2e-2, 5e-2  # relative: sums on a GPU have no fixed order
+
+Step = Callable[[], None]
+
+
+class Recorder(Protocol):
+    """How a step is recorded."""
+
+    def run(self, step: Step) -> None:
+        """Take the step, without recording it."""
+        ...
+
+    def record(self, step: Step) -> Step:
+        """Record the step without taking it; calling what is returned takes it."""
+        ...
+
+
+class CudaRecorder:
+    """Records on a stream of its own; all recordings share one pool of memory, since no two run at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def run(self, step: Step) -> None:
+        """Take the step on that stream, so that what it sets up there is there when it is recorded."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            step()
+        torch.cuda.current_stream().wait_stream(self._stream)
+
+    def record(self, step: Step) -> Step:
+        """Record one CUDA graph."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            step()
+        return graph.replay
+
+
+@dataclass
+class Places:
+    """The fixed places of one shape: what a step reads, and what it leaves behind.
+
+    Attributes:
+        tensors: by name, as the step reads them.
+        trace: what the task keeps of each row, (batch, trace).
+        loss, norm: of the step, without dimensions.
+        replay: the recorded step; None until it is recorded.
+        steps: taken so far.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    trace: torch.Tensor
+    loss: torch.Tensor
+    norm: torch.Tensor
+    replay: Step | None = None
+    steps: int = 0
+
+
+class Graphs:
+    """All recorded steps over one model's weights.
+
+    Attributes:
+        refused: why there are no recordings any more, in words; empty as long as there may be.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._places: dict[Hashable, Places] = {}
+        self._moments: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {}
+        self._rates: dict[Hashable, torch.Tensor] = {}
+        self.refused = ""
+
+    def forget(self) -> None:
+        """Drop everything, because the weights have moved."""
+        self._places.clear()
+        self._moments.clear()
+        self._rates.clear()
+
+    def adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+        """A fresh optimiser whose moments and learning rates lie where those of the last one lay."""
+        optimizer = adamw(groups, capturable=True)
+        for group in optimizer.param_groups:
+            first = group["params"][0]
+            rate = self._rates.setdefault(key_of(group), torch.zeros((), device=first.device))
+            group["lr"] = rate.fill_(group["lr"])
+            for parameter in group["params"]:
+                moments = self._moments.setdefault(parameter, _no_moments(parameter))
+                optimizer.state[parameter] = {name: tensor.zero_() for name, tensor in moments.items()}
+        return optimizer
+
+    def places(self, key: Hashable, make: Callable[[], Places]) -> Places:
+        """The places of that shape, made when they are not there."""
+        if key not in self._places:
+            if len(self._places) >= RECORDINGS:
+                self._places.clear()
+            self._places[key] = make()
+        return self._places[key]
+
+    def take(self, places: Places, step: Step, optimizer: torch.optim.AdamW, seed: Step) -> None:
+        """Take one step over what lies in the places.
+
+        The first one of a shape is taken as it is, for CUDA wants it warm; the second one is recorded, replayed on
+        trial, undone, and taken as it is; from the third on it is replayed. Once `refused` is set, all are taken as
+        they are.
+
+        Args:
+            places: the batch lies there.
+            step: forward, backward and update, over those places.
+            optimizer: whose parameters the step trains.
+            seed: sets the generator of dropout to where this step starts.
+        """
+        places.steps += 1
+        if self.refused or places.steps == 1:
+            seed()
+            self._recorder.run(step)
+        elif places.replay is None:
+            self._record(places, step, optimizer, seed)
+        else:
+            seed()
+            places.replay()
+
+    def _record(self, places: Places, step: Step, optimizer: torch.optim.AdamW, seed: Step) -> None:
+        before: list[torch.Tensor] = []
+        replayed = None
+        try:
+            before = _contents(optimizer)
+            replay = self._recorder.record(step)
+            seed()
+            replay()
+            replayed = _outcome(places, optimizer, before)
+        except RuntimeError as error:  # torch has no narrower one for a step that cannot be recorded
+            self.refused = f"a step could not be recorded: {str(error).splitlines()[0]}"
+        if before:
+            _set_back(optimizer, before)
+        seed()
+        self._recorder.run(step)
+        if replayed is None:
+            return
+        self.refused = difference(replayed, _outcome(places, optimizer, before))
+        if not self.refused:
+            places.replay = replay
+
+
+def key_of(group: dict[str, Any]) -> Hashable:
+    """What a recorded update holds of a group of parameters."""
+    return (tuple(group["names"]), group["weight_decay"], group["scale"])
+
+
+def _no_moments(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+    """AdamW's state before its first step, as the fused implementation makes it."""
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
+# --- the proof of a recording ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step has come to: loss, norm of the gradients, and how far each parameter went."""
+
+    loss: float
+    norm: float
+    updates: list[torch.Tensor]
+
+
+def _tensors(optimizer: torch.optim.AdamW) -> list[torch.Tensor]:
+    """All that an update writes: parameters, then moments."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [*parameters, *(tensor for parameter in parameters for tensor in optimizer.state[parameter].values())]
+
+
+def _contents(optimizer: torch.optim.AdamW) -> list[torch.Tensor]:
+    return [tensor.detach().clone() for tensor in _tensors(optimizer)]
+
+
+def _set_back(optimizer: torch.optim.AdamW, contents: Sequence[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for tensor, content in zip(_tensors(optimizer), contents, strict=True):
+            tensor.copy_(content)
+
+
+def _outcome(places: Places, optimizer: torch.optim.AdamW, before: Sequence[torch.Tensor]) -> Outcome:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moved = [now.detach() - then for now, then in zip(parameters, before[: len(parameters)], strict=True)]
+    return Outcome(float(places.loss), float(places.norm), moved)
+
+
+def difference(replayed: Outcome, taken: Outcome) -> str:
+    """In which way a replay is not the step itself, in words; empty when it is."""
+    if not np.isclose(replayed.loss, taken.loss, rtol=LOSS_TOLERANCE, atol=LOSS_TOLERANCE, equal_nan=True):
+        return f"a replayed step's loss was {replayed.loss}, without the recording {taken.loss}"
+    if not np.isclose(replayed.norm, taken.norm, rtol=NORM_TOLERANCE, equal_nan=True):
+        return f"a replayed step's gradient norm was {replayed.norm}, without the recording {taken.norm}"
+    apart = sum(float((a - b).square().sum()) for a, b in zip(replayed.updates, taken.updates, strict=True))
+    size = sum(float(update.square().sum()) for update in taken.updates)
+    if apart > UPDATE_TOLERANCE**2 * size:
+        return f"a replayed step's update was {np.sqrt(apart / size):.0%} off the one without the recording"
+    return ""
+
+
+# --- shapes --------------------------------------------------------------------------------------------
+
+
+def widths(lengths: IntArray, at_most: int = WIDTHS) -> tuple[int, ...]:
+    """The widths, rising, that cost the fewest places when every row is padded to the next one.
+
+    Multiples of eight, but for the last: that is the longest row's. Found by dynamic programming over the candidates.
+
+    Args:
+        lengths: of all rows, (rows,).
+        at_most: how many.
+    """
+    longest = int(lengths.max())
+    candidates = [*range(ROUND, longest, ROUND), longest]
+    rows = np.searchsorted(np.sort(lengths), candidates, side="right").tolist()  # that fit into each
+    cheapest = [(count * width, (width,)) for count, width in zip(rows, candidates, strict=True)]
+    for _ in range(at_most - 1):
+        cheapest = [
+            min(
+                alone,
+                *(
+                    (cost + (rows[place] - rows[narrower]) * candidates[place], (*chosen, candidates[place]))
+                    for narrower, (cost, chosen) in enumerate(cheapest[:place])
+                ),
+            )
+            if place
+            else alone
+            for place, alone in enumerate(cheapest)
+        ]
+    return cheapest[-1][1]

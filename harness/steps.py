@@ -1,0 +1,207 @@
+"""One step of the optimiser over one batch of rows: taken as it is, or recorded once and replayed.
+
+Both ways do the same arithmetic. The recorded one pads batches to a few widths and holds them at fixed addresses, so
+that dropout draws other numbers; without dropout the two agree up to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from harness.batches import Batch, Table
+from harness.devices import autocast, seed_dropout
+from harness.divergence import Watch
+from harness.evaluation import without_padding
+from harness.graphs import Graphs, Places, key_of, widths
+from harness.optimization import set_learning_rate
+from harness.streams import derive
+from harness.tasks.base import IntArray
+from harness.training_plan import Plan, Running, State, Weighing
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the steps of an epoch share: the epoch, the rows as it reads them, and who judges what comes out."""
+
+    running: Running
+    table: Table
+    watch: Watch
+
+
+class Steps(Protocol):
+    """How a trial takes its steps."""
+
+    def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
+        """Take one step over one effective batch.
+
+        Args:
+            epoch: it belongs to.
+            rows: features, (effective batch,).
+            step: counted from 0 over the whole trial.
+
+        Returns:
+            Real and padded tokens of the batch.
+        """
+        ...
+
+
+def steps_of(plan: Plan, state: State, weights: Weighing) -> Steps:
+    """Recorded steps where the plan has a place for them, else plain ones."""
+    plain = PlainSteps(plan, state, weights)
+    graphs = plan.graphs
+    return plain if graphs is None else RecordedSteps(plan, state, weights, graphs, plain)
+
+
+class PlainSteps:
+    """Every kernel launched anew, over batches as wide as their longest row; the twin of `RecordedSteps`."""
+
+    def __init__(self, plan: Plan, state: State, weights: Weighing) -> None:
+        self._plan, self._state, self._weights = plan, state, weights
+
+    def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
+        """Take one step, of as many batches as are accumulated."""
+        plan, state, weights = self._plan, self._state, self._weights
+        config, device = plan.config, plan.encoder.device
+        seed_dropout(device, derive(plan.seed, "dropout", step))
+        mass = weights.rows[rows].sum()
+        loss = torch.zeros((), device=device)
+        tokens = padded = 0
+        for start in range(0, len(rows), config.batch_size):
+            micro = rows[start : start + config.batch_size]
+            batch = epoch.table.batch(micro)
+            share = float(weights.rows[micro].sum() / mass)  # accumulated batches weigh as one large batch does
+            logits = logits_of(plan, batch)
+            epoch.running.trace[batch.rows] = plan.task.trace(logits.detach(), batch.labels)
+            part = plan.task.loss(logits, batch.labels, weights.classes) * share
+            torch.autograd.backward(state.scaler.scale(part))
+            loss += part.detach()
+            tokens, padded = tokens + batch.tokens, padded + batch.padded_tokens
+        state.scaler.unscale_(state.optimizer)
+        norm = clip(state.optimizer, config.max_grad_norm)
+        set_learning_rate(state.optimizer, plan.learning_rate(step))
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        epoch.watch.add(loss, norm)
+        return tokens, padded
+
+
+def logits_of(plan: Plan, batch: Batch) -> torch.Tensor:
+    """Logits of a training batch; padding is no answer."""
+    with autocast(plan.encoder.device, plan.dtype):
+        logits = plan.encoder.forward(batch)
+    if not plan.encoder.pooled and not plan.exact:  # the plain Trainer lets padding answer too
+        logits = without_padding(logits, batch)
+    return logits
+
+
+def clip(optimizer: torch.optim.Optimizer, limit: float | None) -> torch.Tensor:
+    """Clip the gradients; returns their norm before, which is not finite as soon as one of them is not."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if limit is None:
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return torch.nn.utils.clip_grad_norm_(parameters, limit)
+
+
+class RecordedSteps:
+    """Steps of a full batch, recorded once for each width that batches are padded to; the others are plain."""
+
+    def __init__(self, plan: Plan, state: State, weights: Weighing, graphs: Graphs, plain: PlainSteps) -> None:
+        self._plan, self._state, self._graphs, self._plain = plan, state, graphs, plain
+        self._classes = weights.classes
+        self._widths = widths(plan.train.features.lengths)
+        self._held: tuple[int, object] = (0, None)  # epoch, and what its recordings hold beside their places
+
+    def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
+        """Take one step; one of a last, shorter batch, or of a task whose batches have no fixed shape, is plain."""
+        plan = self._plan
+        batch = epoch.table.batch(rows)
+        if len(rows) < plan.config.batch_size or batch.asked is not None:
+            return self._plain.take(epoch, rows, step)
+        given = self._widened(batch)
+        shape = tuple((name, tensor.shape, tensor.dtype) for name, tensor in given.items())
+        places = self._graphs.places((shape, self._baked(epoch.running.epoch, batch.cut)), lambda: self._places(given))
+        for name, tensor in given.items():
+            places.tensors[name].copy_(tensor)
+        set_learning_rate(self._state.optimizer, plan.learning_rate(step))
+        seed = derive(plan.seed, "dropout", step)
+        self._graphs.take(
+            places,
+            lambda: self._step(places, batch.cut),
+            self._state.optimizer,
+            lambda: seed_dropout(plan.encoder.device, seed),
+        )
+        epoch.running.trace[batch.rows] = places.trace
+        epoch.watch.add(places.loss.clone(), places.norm.clone())
+        return batch.tokens, next(iter(given.values())).shape[0] * self._width(batch)
+
+    def _width(self, batch: Batch) -> int:
+        """The first width that takes the batch; 1 where it has none."""
+        sequence = batch.input_ids if batch.hidden is None else batch.hidden
+        assert sequence is not None
+        if batch.hidden is not None and batch.hidden.dim() == 2:
+            return 1
+        return next(width for width in self._widths if width >= sequence.shape[1])
+
+    def _widened(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The batch's tensors by name, as wide as the step that takes them; always with a mask."""
+        width, pad = self._width(batch), self._plan.train.features.pad_id
+        given = {"labels": batch.labels}
+        if self._classes is not None:
+            given["classes"] = self._classes
+        if batch.hidden is not None and batch.hidden.dim() == 2:
+            return {"hidden": batch.hidden, **given}
+        sequences = {"input_ids": batch.input_ids, "token_type_ids": batch.token_type_ids, "hidden": batch.hidden}
+        found = {name: tensor for name, tensor in sequences.items() if tensor is not None}
+        for name, tensor in found.items():
+            wide = tensor.new_full((tensor.shape[0], width, *tensor.shape[2:]), pad if name == "input_ids" else 0)
+            wide[:, : tensor.shape[1]] = tensor
+            given[name] = wide
+        size, own = next(iter(found.values())).shape[:2]
+        mask = torch.zeros((size, width), dtype=torch.bool, device=batch.labels.device)
+        mask[:, :own] = True if batch.attention_mask is None else batch.attention_mask
+        return {**given, "attention_mask": mask}
+
+    def _baked(self, epoch: int, cut: int) -> object:
+        """All that an epoch's recordings hold beside what lies in their places; it is the same for all its steps."""
+        if self._held[0] != epoch:
+            plan, encoder = self._plan, self._plan.encoder
+            names = tuple(name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad)
+            groups = tuple(key_of(group) for group in self._state.optimizer.param_groups)
+            embeddings = encoder.model.get_input_embeddings().weight.data_ptr()  # whole, or the rows that occur
+            settings = (cut, plan.config.frozen_mode, plan.dtype, plan.config.max_grad_norm)
+            self._held = (epoch, (settings, names, groups, embeddings))
+        return self._held[1]
+
+    def _places(self, given: dict[str, torch.Tensor]) -> Places:
+        plan, device = self._plan, self._plan.encoder.device
+        shape = (plan.config.batch_size, plan.task.trace_width(plan.train.examples.label_names))
+        loss, norm = torch.zeros((), device=device), torch.zeros((), device=device)
+        copies = {name: tensor.clone() for name, tensor in given.items()}
+        return Places(copies, torch.zeros(shape, device=device), loss, norm)
+
+    def _step(self, places: Places, cut: int) -> None:
+        """Forward, backward and update over what lies in the places."""
+        plan, optimizer, tensors = self._plan, self._state.optimizer, places.tensors
+        batch = Batch(
+            tensors.get("input_ids"),
+            tensors.get("attention_mask"),
+            tensors.get("token_type_ids"),
+            tensors["labels"],
+            rows=tensors["labels"],  # nobody asks
+            tokens=0,
+            padded_tokens=0,
+            hidden=tensors.get("hidden"),
+            cut=cut,
+        )
+        logits = logits_of(plan, batch)
+        places.trace.copy_(plan.task.trace(logits.detach(), batch.labels))
+        loss = plan.task.loss(logits, batch.labels, tensors.get("classes"))
+        torch.autograd.backward(loss)
+        places.loss.copy_(loss.detach())
+        places.norm.copy_(clip(optimizer, plan.config.max_grad_norm))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

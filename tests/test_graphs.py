@@ -1,0 +1,286 @@
+"""Recorded steps do what plain ones do, over fixed addresses, in trial after trial, or are refused by name.
+
+Without a CUDA device the recorder is a stand-in that calls the step again: everything but the recording itself runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small_models
+import small_questions
+import torch
+from shared_states import SHARING, shared_of, with_shared
+
+from harness.graphs import CudaRecorder, Graphs, Outcome, Recorder, difference, widths
+from harness.records import EpochRecord, Incident
+from harness.snapshots import capture, restore
+from harness.training import decay_of_unused_rows, train
+from harness.training_plan import Plan, State, prepare
+
+NO_DROPOUT = {"dropout": 0.0, "epochs": 3, "learning_rate": 5e-3, "weight_decay": 0.1}
+
+
+class Again:
+    """Replays a step by taking it again, and counts."""
+
+    def __init__(self) -> None:
+        self.run_plainly = self.recorded = self.replayed = 0
+
+    def run(self, step: Callable[[], None]) -> None:
+        self.run_plainly += 1
+        step()
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            step()
+
+        return replay
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return small_models.model_folder(tmp_path_factory.mktemp("bert"))
+
+
+def recording(plan: Plan, recorder: Recorder) -> Plan:
+    plan.encoder.graphs = Graphs(recorder)
+    return plan
+
+
+def outcome(plan: Plan, state: State | None = None) -> tuple[list[float], list[np.ndarray], dict[str, torch.Tensor]]:
+    """Losses and margins of all epochs, and all weights in the end."""
+    state = state or prepare(plan)
+    for _ in train(plan, state):
+        pass
+    plan.encoder.whole(decay_of_unused_rows(plan, state, plan.config.epochs))
+    losses = [record.value(split, "loss") for record in state.records for split in ("train", "validation")]
+    weights = {name: tensor.clone() for name, tensor in plan.encoder.model.state_dict().items()}
+    return losses, [record.margins for record in state.records if record.margins is not None], weights
+
+
+def agree(found, expected, apart: float = 1e-3) -> None:
+    """Losses and margins up to rounding; weights as a whole, since AdamW makes whole steps of rounding errors."""
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    for ours, theirs in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    difference = torch.cat([(found[2][name] - value).flatten() for name, value in expected[2].items()])
+    assert float(difference.norm()) < apart * float(torch.cat([v.flatten() for v in expected[2].values()]).norm())
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"freeze": "top-1"},
+        {"freeze": "gradual", "epochs": 6},
+        {"layer_decay": 0.8, "lr_schedule": "cosine", "warmup": 0.2},
+        {"class_weights": "balanced", "max_grad_norm": None},
+        {"batch_size": 7},  # the last batch is shorter
+    ],
+    ids=str,
+)
+def test_recorded_steps_come_to_what_plain_ones_come_to(kind, values, tmp_path):
+    folder = small_models.model_folder(tmp_path, kind)
+    expected = outcome(small_models.plan(folder, rows=45, **NO_DROPOUT | values))
+    again = Again()
+    agree(outcome(recording(small_models.plan(folder, rows=45, **NO_DROPOUT | values), again)), expected)
+    assert again.replayed > again.recorded > 0
+
+
+@pytest.mark.parametrize("freeze", SHARING)
+def test_steps_over_a_frozen_prefixs_states_are_recorded_too(path, tmp_path, freeze):
+    def plan() -> Plan:
+        return small_models.plan(path, **NO_DROPOUT | {"epochs": 5, "freeze": freeze})
+
+    shared, _ = shared_of(plan(), tmp_path)
+    again = Again()
+    recorded = recording(plan(), again)
+    assert shared.train and recorded.graphs is not None
+    agree(outcome(with_shared(recorded, shared)), outcome(with_shared(plan(), shared)))
+    assert again.replayed > again.recorded > 0
+
+
+@pytest.mark.parametrize("freeze", ["none", "top-1"])
+def test_padding_answers_no_question_in_a_recorded_step_either(path, freeze):
+    values = NO_DROPOUT | {"freeze": freeze, "learning_rate": 1e-3}
+    again = Again()
+    found = outcome(recording(small_questions.plan_of(path, **values), again))
+    agree(found, outcome(small_questions.plan_of(path, **values)))
+    assert again.replayed > again.recorded > 0
+
+
+def test_the_next_trial_replays_what_the_first_one_recorded_and_starts_from_nothing(path):
+    again = Again()
+    plan = recording(small_models.plan(path, **NO_DROPOUT), again)
+    outcome(plan)
+    recorded, plainly = again.recorded, again.run_plainly
+    other = replace(plan, config=replace(plan.config, learning_rate=1e-3, warmup=0.5), seed=8)
+    found = outcome(other)
+    assert (again.recorded, again.run_plainly) == (recorded, plainly)
+    alone = small_models.plan(path, **NO_DROPOUT | {"learning_rate": 1e-3, "warmup": 0.5}, seed=8)
+    agree(found, outcome(alone))
+
+
+@pytest.mark.parametrize("values", [{"freeze": "top-1"}, {"weight_decay": 0.3}, {"max_grad_norm": 0.1}], ids=str)
+def test_a_trial_that_takes_other_steps_records_its_own(path, values):
+    again = Again()
+    plan = recording(small_models.plan(path, **NO_DROPOUT), again)
+    outcome(plan)
+    recorded = again.recorded
+    found = outcome(replace(plan, config=replace(plan.config, **values)))
+    assert again.recorded > recorded
+    agree(found, outcome(small_models.plan(path, **NO_DROPOUT | values)))
+
+
+def test_with_dropout_a_replay_draws_what_its_own_step_would(path):
+    recorded, never = (small_models.plan(path, **NO_DROPOUT | {"dropout": 0.3}) for _ in range(2))
+    found, expected = outcome(recording(recorded, Again())), outcome(recording(never, Never()))
+    agree(found, expected, apart=1e-12)
+    assert recorded.encoder.graphs is not None and recorded.encoder.graphs.refused == ""
+
+
+class Never(Again):
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_and_told_once(path):
+    never = Never()
+    plan = recording(small_models.plan(path, **NO_DROPOUT), never)
+    state = prepare(plan)
+    told = [event for event in train(plan, state) if isinstance(event, Incident)]
+    words = "training goes on without CUDA graphs: a step could not be recorded: operation not permitted when stream is"
+    assert [(each.kind, each.message) for each in told] == [("graphs_refused", f"{words} capturing")]
+    expected = small_models.plan(path, **NO_DROPOUT)
+    for found, known in zip(state.records, records(expected), strict=True):
+        assert found.value("validation", "loss") == pytest.approx(known.value("validation", "loss"), rel=1e-5)
+    assert plan.graphs is None
+
+
+def records(plan: Plan) -> list[EpochRecord]:
+    return [event for event in train(plan, prepare(plan)) if isinstance(event, EpochRecord)]
+
+
+class Twice(Again):
+    """A recording that is not the step."""
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        def replay() -> None:
+            step()
+            step()
+
+        return replay
+
+
+def test_a_recording_that_does_something_else_is_refused_and_leaves_no_trace(path):
+    plan = recording(small_models.plan(path, **NO_DROPOUT), Twice())
+    found = outcome(plan)
+    assert plan.encoder.graphs is not None
+    assert "a replayed step's loss was" in plan.encoder.graphs.refused
+    agree(found, outcome(small_models.plan(path, **NO_DROPOUT)))
+
+
+def test_a_replay_is_judged_by_loss_norm_and_update():
+    def of(loss: float, norm: float, update: float) -> Outcome:
+        return Outcome(loss, norm, [torch.full((3,), update)])
+
+    assert difference(of(1.0, 2.0, 0.1), of(1.0, 2.0, 0.1)) == ""
+    assert difference(of(np.nan, np.nan, 0.1), of(np.nan, np.nan, 0.1)) == ""
+    assert difference(of(1.1, 2.0, 0.1), of(1.0, 2.0, 0.1)).startswith("a replayed step's loss was 1.1, without")
+    assert difference(of(1.0, 2.2, 0.1), of(1.0, 2.0, 0.1)).startswith("a replayed step's gradient norm was 2.2")
+    assert difference(of(1.0, 2.0, 0.2), of(1.0, 2.0, 0.1)) == (
+        "a replayed step's update was 100% off the one without the recording"
+    )
+
+
+def test_a_checkpoint_brings_the_moments_back_to_where_the_recording_reads_them(path):
+    plan = recording(small_models.plan(path, **NO_DROPOUT), Again())
+    expected = outcome(plan)
+    state = prepare(plan)
+    for event in train(plan, state):
+        if isinstance(event, EpochRecord):
+            break
+    snapshot = capture(plan, state)
+    kept = {name: {key: tensor.clone() for key, tensor in held.items()} for name, held in snapshot.tensors.items()}
+    for _ in itertools.islice(train(plan, state), 4):  # what an interruption loses
+        pass
+    again = prepare(plan)
+    restore(plan, again, snapshot._replace(tensors=kept))
+    agree(outcome(plan, again), expected)
+
+
+@pytest.mark.parametrize("values", [{"gradient_accumulation": 2}, {"dtype": "fp16"}], ids=str)
+def test_steps_that_cannot_be_recorded_are_not_tried(path, values):
+    plan = recording(small_models.plan(path, **NO_DROPOUT), Again())
+    assert plan.graphs is plan.encoder.graphs
+    assert replace(plan, config=replace(plan.config, **values), dtype=values.get("dtype", "fp32")).graphs is None
+    assert replace(plan, exact=True).graphs is None
+
+
+# --- widths -------------------------------------------------------------------------------------------
+
+
+def brute(lengths: np.ndarray, at_most: int) -> int:
+    """The fewest places, by trying every set of widths."""
+    longest = int(lengths.max())
+    narrower = range(8, longest, 8)
+    return min(
+        sum(min(width for width in (*some, longest) if width >= length) for length in lengths.tolist())
+        for count in range(at_most)
+        for some in itertools.combinations(narrower, count)
+    )
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3, 8])
+@pytest.mark.parametrize("seed", range(6))
+def test_widths_cost_as_few_places_as_any(seed, at_most):
+    random = np.random.default_rng(seed)
+    lengths = np.minimum(random.geometric(1 / random.integers(5, 40), 50) + 2, 70)
+    found = widths(lengths, at_most)
+    assert list(found) == sorted(set(found)) and found[-1] == lengths.max() and len(found) <= at_most
+    cost = sum(min(width for width in found if width >= length) for length in lengths.tolist())
+    assert cost == brute(lengths, at_most)
+
+
+def test_rows_of_one_length_have_one_width():
+    assert widths(np.full(10, 5)) == (5,)
+
+
+# --- on a device --------------------------------------------------------------------------------------
+
+
+def on_cuda(path: str, **values) -> Plan:
+    from harness.batches import TokenTable
+    from harness.encoder import Encoder
+    from harness.tasks.sequence_classification import SequenceClassification
+
+    device = torch.device("cuda", 0)
+    plan = small_models.plan(path, **NO_DROPOUT | values)
+    encoder = Encoder(SequenceClassification().model(path, 2, dropout=plan.config.dropout), device, pooled=True)
+    splits = {
+        name: replace(split, table=TokenTable(split.features, device))
+        for name, split in (("train", plan.train), ("probe", plan.probe), ("validation", plan.validation))
+    }
+    return replace(plan, encoder=encoder, **splits)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("values", [{}, {"dropout": 0.1}, {"freeze": "top-1"}, {"dtype": "bf16"}], ids=str)
+def test_cuda_graphs_are_recorded_and_agree_with_the_steps_themselves(path, values):
+    recorded = on_cuda(path, **values)
+    recorded.encoder.graphs = Graphs(CudaRecorder(recorded.encoder.device))
+    plain = on_cuda(path, **values)
+    plain.encoder.graphs = Graphs(Never())
+    found, expected = outcome(recorded), outcome(plain)
+    assert recorded.encoder.graphs.refused == ""
+    assert found[0] == pytest.approx(expected[0], rel=1e-2 if values.get("dtype") == "bf16" else 1e-4)
