@@ -15,6 +15,8 @@ import typer
 from harness.commands import before, care, confirm, exchange, explain, morning, night, notebook, reproduce, using
 from harness.errors import HarnessError, Interrupted
 
+UNREAD = 128 + signal.SIGPIPE  # what a shell says of a program that its reader's end has ended
+
 app = typer.Typer(
     help="Fine-tuning studies of BERT-like models: run them overnight, and read the verdict in the morning.",
     no_args_is_help=True,
@@ -57,13 +59,35 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter ends no night
     try:
-        app()
+        _obey()
     except HarnessError as error:
         _tell(f"harness: {error}")
         sys.exit(error.exit_code)
-    except Exception:  # a mistake of this program: whoever mends it needs the place
-        _tell(traceback.format_exc())
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _hang_up():
+            sys.exit(UNREAD)
+        _tell(traceback.format_exc())  # a mistake of this program: whoever mends it needs the place
         sys.exit(HarnessError.exit_code)
+
+
+def _obey() -> None:
+    """Do what the arguments say; typer would end with code 1 and no word whichever pipe broke, ours to workers too."""
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
+
+
+def _hang_up() -> bool:
+    """Whether nobody reads what is said any more; then nothing more is said."""
+    from harness.terminal import is_unread, silence
+
+    unread = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None and is_unread(stream)]
+    for stream in unread:
+        silence(stream)
+    return bool(unread)
 
 
 def _tell(text: str) -> None:

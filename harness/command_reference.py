@@ -36,6 +36,12 @@ An error is one message on stderr: what was wrong, the value, and what is allowe
 """
 
 
+_UNREAD = """
+A command whose reader closes the pipe, as in `harness status | head -1`, ends in silence with 141, the code of programs
+that SIGPIPE ended. A night is none of these: it goes on in silence.
+"""
+
+
 class Parameter(NamedTuple):
     """One argument or option: as typed, what it takes, its default in words, its line of help."""
 
@@ -134,4 +140,4 @@ def _first_line(documented: Any) -> str:
 
 def _exit_codes() -> str:
     rows = [f"| {code} | {error.__name__} | {meaning} |" for error, (code, meaning) in exit_codes().items()]
-    return _OUTCOMES + "\n".join(rows) + "\n"
+    return _OUTCOMES + "\n".join(rows) + "\n" + _UNREAD

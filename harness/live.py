@@ -43,7 +43,7 @@ class Watched:
     def _show(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except (OSError, SystemExit):  # rich ends the program when the reader of a pipe has gone
+        except OSError:  # the reader of a pipe has gone, or a terminal
             silence(self.console.file)
 
 

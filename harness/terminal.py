@@ -9,11 +9,12 @@ import contextlib
 import io
 import os
 import re
+import select
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import IO, Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,14 @@ from harness.jobs import AuditCounts
 from harness.results.overview import Overview
 
 MISSING = "–"
+
+
+class Terminal(Console):
+    """A console that leaves it to the command line what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program with code 1, and without a word."""
+        raise  # noqa: PLE0704 - it is called where the error is handled
 
 
 def printable(text: str) -> str:
@@ -37,6 +46,14 @@ def silence(stream: IO[str]) -> None:
     """
     with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def is_unread(stream: IO[str]) -> bool:
+    """Whether it goes into a pipe whose reader has closed it."""
+    asked = select.poll()
+    with contextlib.suppress(io.UnsupportedOperation):
+        asked.register(stream.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in asked.poll(0))
 
 
 def duration(seconds: float | None) -> str:

@@ -135,9 +135,9 @@ def stop_on_signals() -> Stop:
 
 def terminal() -> Console:
     """Where tables and progress are drawn."""
-    from rich.console import Console
+    from harness.terminal import Terminal
 
-    return Console()
+    return Terminal()
 
 
 def fail_if_any(failures: Any) -> None:
