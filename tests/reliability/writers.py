@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,8 @@ from harness.records import TrialOutcome
 from harness.results.store import Store
 
 EPOCHS = 4
-MOST_ACKNOWLEDGED = 1  # epochs that a writer is let live for; the second of the two has the time of the first besides
-MOST_SECONDS = 0.01  # between an acknowledgement and the kill: about what the next commit takes
+ACKNOWLEDGED = 0.7  # share of kills that wait until a writer has said an epoch; the others fall into its beginning
+MOST_SECONDS = 0.02  # until the kill: about what the next two commits take
 
 
 class Acknowledged(NamedTuple):
@@ -108,14 +108,27 @@ def kill_in_rounds(path: Path, studies: Sequence[str], rounds: int, seed: float,
         warm_up(store)
         for _ in range(rounds):
             writers = [fork_writer(store, study) for study in studies]
-            for pid, receiver in writers:
-                told += [receiver.recv() for _ in range(dice.randint(0, MOST_ACKNOWLEDGED))]
-                time.sleep(dice.uniform(0, MOST_SECONDS))
-                os.kill(pid, signal.SIGKILL)
+            told += kill_each(writers, dice)
             for pid, receiver in writers:
                 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
                 told += rest(receiver)
     sender.send(told)
+
+
+def kill_each(writers: Sequence[tuple[int, Connection]], dice: random.Random) -> list[Acknowledged]:
+    """Kill one writer after the other, and hear what those said that were killed just after they had said something.
+
+    Whoever speaks first is killed first: to wait for one while the other has the file would take seconds.
+    """
+    told, living = [], {receiver: pid for pid, receiver in writers}
+    while living:
+        victim = dice.choice(list(living))
+        if dice.random() < ACKNOWLEDGED:
+            victim = next(each for each in wait(living) if isinstance(each, Connection))
+            told.append(victim.recv())
+        time.sleep(dice.uniform(0, MOST_SECONDS))
+        os.kill(living.pop(victim), signal.SIGKILL)
+    return told
 
 
 def warm_up(store: Store) -> None:
