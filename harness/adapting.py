@@ -18,13 +18,13 @@ from harness.deadline import Deadline, Stop
 from harness.errors import DataError, Interrupted
 from harness.executors.base import Executor
 from harness.jobs import Adapted, AdaptJob
+from harness.listening import Listening
 from harness.opening import REMEDY, Opened
 from harness.records import EpochRecord, Incident, JobDone, JobFailed, TrialOutcome, WorkerDied
 from harness.results.rows import StudyRow
 from harness.results.store import Store
 from harness.spec import StudySpec
 
-TICK_SECONDS = 0.5
 MOST_DEATHS = 2  # after so many a job whose worker was killed from outside is still taken up; the next fails it
 
 
@@ -106,9 +106,12 @@ class _Conversation:
     def answer(self) -> Adapted | TrialOutcome:
         executor, stop = self.night.executor, self.night.stop
         executor.submit(0, self.job)
+        listening = Listening(executor)
         last: Any = None
         while True:
-            for _, message in executor.messages(TICK_SECONDS):
+            found = listening.messages()
+            self.heard = listening.excused(self.heard)
+            for _, message in found:
                 self.heard = time.monotonic()
                 event = WorkerDied(0) if self._sent_away(message.event, last) else message.event
                 if isinstance(event, JobDone):
@@ -126,7 +129,7 @@ class _Conversation:
                 self.ending = True
                 executor.interrupt(0)
             minutes = self.night.spec.watchdog
-            if time.monotonic() - self.heard > minutes * 60:
+            if listening.silence(self.heard) > minutes * 60:
                 executor.kill(0)
                 return TrialOutcome("failed", "hung", f"no step for {minutes:g} minutes; the worker was killed")
 

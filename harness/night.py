@@ -23,6 +23,7 @@ from harness.errors import Interrupted, UnavailableError
 from harness.executors.base import Executor
 from harness.grid import confirming, whole
 from harness.jobs import Sharing, TrainJob, TrialJob
+from harness.listening import Listening
 from harness.opening import Opened, prepare
 from harness.records import EpochRecord, Incident, JobDone, Message, Progress, TrialFacts, TrialOutcome, WorkerDied
 from harness.results import mirror
@@ -33,7 +34,6 @@ from harness.sampling import Tried
 from harness.search import Proposal, Search
 from harness.spec import StudyFile, StudySpec
 
-TICK_SECONDS = 0.5
 MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
 LONELY_SECONDS = 600.0  # without any worker a night ends; it goes on with the next run
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
@@ -103,10 +103,11 @@ class Night:
         self._adapted = night.all(self._opened)
         self.store.waiting = self._without_database
         self._fill()
+        listening = Listening(self.executor)
         while self.running or self._without_workers():
-            for slot, message in self.executor.messages(TICK_SECONDS):
+            for slot, message in self._messages(listening):
                 self._take(slot, message)
-            self._watch()
+            self._watch(listening)
             if not self._ending:
                 self._fill()
             self.observer.tick(self.board())
@@ -258,6 +259,12 @@ class Night:
 
     # --- listening --------------------------------------------------------------------------------
 
+    def _messages(self, listening: Listening) -> list[tuple[int, Message]]:
+        found = listening.messages()
+        for running in self.running.values():
+            running.heard = listening.excused(running.heard)
+        return found
+
     def _take(self, slot: int, message: Message) -> None:
         running = self.running.get(slot)
         if running is None:
@@ -369,7 +376,7 @@ class Night:
         else:
             self._finish(trial, TrialOutcome("failed", "crashed", message, death.log_tail))
 
-    def _watch(self) -> None:
+    def _watch(self, listening: Listening) -> None:
         if (self.stop.asked or self._full or self.deadline.passed()) and not self._ending:
             self._ending = True
             for slot in self.running:  # first of all: who asks for an end may kill soon
@@ -381,7 +388,7 @@ class Night:
                 self._died(slot, running, WorkerDied(-9))
         silence = self.spec.watchdog * 60
         for slot, running in list(self.running.items()):
-            if time.monotonic() - running.heard > silence:
+            if listening.silence(running.heard) > silence:
                 self._hung(slot, running)
 
     def _without_workers(self) -> bool:
@@ -406,11 +413,9 @@ class Night:
         return True
 
     def _without_database(self, words: str) -> None:
-        """The database's server is away: nobody is blamed for the silence, and an end can be asked for."""
+        """The database's server is away or its file is locked: an end can be asked for."""
         if self.stop.asked:
             raise Interrupted(f"interrupted; {words}", self.stop.exit_code)
-        for running in self.running.values():
-            running.heard = time.monotonic()
         self.observer.note(words)
 
     def _hung(self, slot: int, running: Slot) -> None:
