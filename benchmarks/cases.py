@@ -58,16 +58,22 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A study to be timed."""
+    """A study to be timed; every configuration runs once with each seed."""
 
     name: str
     title: str
     configurations: tuple[Configuration, ...]
+    seeds: tuple[int, ...] = (42,)
+
+    @property
+    def trials(self) -> int:
+        """How many there are."""
+        return len(self.configurations) * len(self.seeds)
 
     def parts(self) -> list[Part]:
         """The trials, counted by what their time depends on."""
         kinds = Counter((shape_of(each), each.epochs) for each in self.configurations)
-        return [Part(shape, epochs, trials) for (shape, epochs), trials in kinds.items()]
+        return [Part(shape, epochs, count * len(self.seeds)) for (shape, epochs), count in kinds.items()]
 
 
 def shape_of(configuration: Configuration) -> Shape:
@@ -95,6 +101,12 @@ CASES = {
             drawn("none", 3, 10) + drawn("top-2", 3, 10) + drawn("classifier", 20, 10),
         ),
         Case("classifier-100", "100 trials, only the last layer trains, 20 epochs", drawn("classifier", 20, 100)),
+        Case(
+            "classifier-seeds",
+            "100 trials, only the last layer trains, 20 epochs, each with a seed of its own: no two train together",
+            (Configuration("classifier", 20, 1e-2),),
+            seeds=tuple(range(42, 142)),
+        ),
         Case("head-100", "100 trials, pooler and last layer train, 20 epochs", drawn("head", 20, 100)),
     )
 }

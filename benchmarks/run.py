@@ -147,7 +147,7 @@ class Benchmark:
         return {
             "name": case.name,
             "title": case.title,
-            "trials": len(case.configurations),
+            "trials": case.trials,
             "parts": case.parts(),
             "flops": rows.case_flops(case, self.train, self.validation, self.asked.model),
         }
@@ -193,7 +193,8 @@ class Benchmark:
         for state, folder, cache in (("cold", cold, None), ("warm", warm, cache_of(cold))):
             if state == "cold" or state in self.asked.caches:
                 load = machine.load()
-                found = run_ours(side, case.configurations, self.rows, self.options, folder, cache=cache)
+                given = (side, case.configurations, self.rows, self.options, folder, case.seeds)
+                found = run_ours(*given, cache=cache)
                 self.note(case, side, state, number, load, found)
         for folder in (cold, warm):
             shutil.rmtree(folder, ignore_errors=True)
@@ -205,7 +206,7 @@ class Benchmark:
         say(f"{number + 1}  {side:14} {case.name:15} ~{expected:10.1f} s")
         if expected < self.asked.whole_below:
             load, folder = machine.load(), self.folder()
-            found = run_baseline(side, case.configurations, self.rows, self.options, folder)
+            found = run_baseline(side, case.configurations, self.rows, self.options, folder, case.seeds)
             self.note(case, side, "cold", number, load, found)
             shutil.rmtree(folder)
 

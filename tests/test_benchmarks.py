@@ -103,8 +103,8 @@ def test_a_short_evaluation_is_measured_whole() -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_a_case_is_a_study_file_of_the_same_trials(case) -> None:
-    spec = parse_study(study_text("benchmark", case.configurations, Path("/rows"), "builtin:tiny")).spec
-    assert spec.budget.trials == len(case.configurations) == sum(part.trials for part in case.parts())
+    spec = parse_study(study_text("benchmark", case.configurations, Path("/rows"), "builtin:tiny", case.seeds)).spec
+    assert spec.budget.trials == case.trials == sum(part.trials for part in case.parts())
     assert [each["learning_rate"] for each in spec.configurations] == [c.learning_rate for c in case.configurations]
     assert [each["freeze"] for each in spec.configurations] == [c.freeze for c in case.configurations]
 
