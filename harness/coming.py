@@ -15,7 +15,7 @@ from harness.grid import confirming, folds
 from harness.opening import Commits, commits_of
 from harness.records import State
 from harness.results.engine import Target, database_path, is_server, open_engine
-from harness.results.rows import TrialRow
+from harness.results.rows import Known, TrialRow
 from harness.results.store import Store
 from harness.sampling import Tried
 from harness.search import Proposal, Search
@@ -135,7 +135,8 @@ def ahead(spec: StudySpec, record: Begun) -> Ahead:
 def _to_confirm(spec: StudySpec, record: Begun, search: Search, searching: bool) -> tuple[list[Coming], int]:
     """The trials after the search that are known, and how many more there will be."""
     if not searching and record.confirming is not None:
-        proposals = record.confirming.to_come(record.trials, search)
+        configs = {row.id: row.config for row in record.trials}
+        proposals = record.confirming.to_come(map(Known.of, record.trials), search, configs.__getitem__)
         waiting = [row for row in record.trials if record.confirms(row) and not row.finished]
         both: list[TrialRow | Proposal] = [*waiting, *proposals]
         return [Coming(each.config, each.seed, each.replicate, each.fold, False) for each in both], 0

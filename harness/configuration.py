@@ -6,9 +6,11 @@ Plain frozen values; equal values have equal text and equal fingerprints.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -206,10 +208,10 @@ class TrialConfig:
     def fingerprint(self) -> str:
         """Identity of the configuration: equal text, equal trial."""
         values = self.as_dict()
-        for name, (declared, manners) in hyperparameters().items():
-            if manners.later and values[name] == declared.default:
+        for name, default in _later().items():
+            if values[name] == default:
                 del values[name]
-        return fingerprint(values)
+        return sys.intern(fingerprint(values))  # a night holds a hundred thousand, in more than one place
 
     @property
     def effective_batch_size(self) -> int:
@@ -220,6 +222,12 @@ class TrialConfig:
 def hyperparameters() -> dict[str, tuple[dataclasses.Field[Any], Hyperparameter]]:
     """Name -> (dataclass field, manners) of every hyperparameter, in order of declaration."""
     return {f.name: (f, f.metadata["hyperparameter"]) for f in dataclasses.fields(TrialConfig)}
+
+
+@functools.cache
+def _later() -> dict[str, Any]:
+    """Name -> default of every hyperparameter that came after the first records."""
+    return {name: declared.default for name, (declared, manners) in hyperparameters().items() if manners.later}
 
 
 # --- the objective ----------------------------------------------------------------------------

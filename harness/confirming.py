@@ -6,14 +6,14 @@ the study file sets test rows aside (`data.test`), these trials and no others lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from harness.configuration import TrialConfig
 from harness.grid import confirming, folds
 from harness.ranking import Plan, Run, plan_of, ranked
 from harness.records import Incident
 from harness.results.choices import CHOSEN, OPENED, Choice, choices
-from harness.results.rows import StudyRow, TrialRow
+from harness.results.rows import Known, StudyRow, TrialRow
 from harness.results.store import Store
 from harness.search import Proposal, Search
 from harness.spec import StudySpec
@@ -38,30 +38,30 @@ class Confirming:
         """What was chosen last."""
         return self._choices[-1] if self._choices else None
 
-    def of(self, trial: TrialRow) -> bool:
+    def of(self, trial: TrialRow | Known) -> bool:
         """Whether a trial confirms, and so is not the search's."""
-        return any(choice.has(trial.config.fingerprint, trial.replicate) for choice in self._choices)
+        return any(choice.has(trial.fingerprint, trial.replicate) for choice in self._choices)
 
     def reads_test(self, trial: TrialRow) -> bool:
         """Whether a trial may look at the test rows."""
         return self.spec.data.test is not None and self.of(trial)
 
-    def due(self, trials: Iterable[TrialRow]) -> bool:
+    def due(self, trials: Iterable[Known]) -> bool:
         """Whether something is left to choose or to run, given that the search is over."""
         known = list(trials)
         wanted = self._wanted(known)
         return wanted is not None and (wanted != self.choice or next(self._missing(wanted, known), None) is not None)
 
-    def left(self, trials: Iterable[TrialRow]) -> int:
+    def left(self, trials: Iterable[Known]) -> int:
         """How many trials would be left to run if the search ended now with as many as are to be chosen."""
         known = list(trials)
         wanted = self._wanted(known)
         if wanted is None:
             return confirming(self.spec)
-        ended = {(trial.config.fingerprint, trial.replicate, trial.fold) for trial in known if trial.finished}
+        ended = {(trial.fingerprint, trial.replicate, trial.fold) for trial in known if trial.finished}
         return max(0, confirming(self.spec) - sum(run in ended for run in self._runs(wanted, wanted.replicates)))
 
-    def begin(self, trials: Iterable[TrialRow], search: Search) -> list[Proposal]:
+    def begin(self, trials: Iterable[Known], search: Search) -> list[Proposal]:
         """Choose, which goes on record before anything runs, and give the trials that are to be added.
 
         Args:
@@ -75,15 +75,17 @@ class Confirming:
         if wanted != self.choice:
             self._record(wanted, known, search)
             self._choices.append(wanted)
-        return self.to_come(known, search)
+        return self.to_come(known, search, lambda trial_id: self.store.trial(trial_id).config)
 
-    def to_come(self, trials: Iterable[TrialRow], search: Search) -> list[Proposal]:
-        """The trials that `begin` gives, without choosing."""
+    def to_come(
+        self, trials: Iterable[Known], search: Search, config_of: Callable[[int], TrialConfig]
+    ) -> list[Proposal]:
+        """The trials that `begin` gives, without choosing; `config_of` is asked for the configuration of a trial."""
         known = list(trials)
         wanted = self._wanted(known)
         if wanted is None:
             return []
-        configs = self._configs(known)
+        configs = self._configs(wanted, known, config_of)
         return [
             Proposal(configs[key], search.seed_of(replicate), replicate, fold, "baseline")
             for key, replicate, fold in self._missing(wanted, known)
@@ -91,7 +93,7 @@ class Confirming:
 
     # --- choosing -------------------------------------------------------------------------------
 
-    def _wanted(self, trials: list[TrialRow]) -> Choice | None:
+    def _wanted(self, trials: list[Known]) -> Choice | None:
         """The choice that the search's results ask for; None where there is nothing to confirm."""
         confirm = self.spec.confirm
         if confirm is None:
@@ -104,7 +106,7 @@ class Confirming:
         replicates = self._replicates(chosen, trials)
         return Choice(chosen.configurations, baseline, replicates, len(list(self._runs(chosen, replicates))))
 
-    def _ranked(self, trials: list[TrialRow]) -> list[str]:
+    def _ranked(self, trials: list[Known]) -> list[str]:
         """Fingerprints by the rule of `ranking`, as if nothing had been confirmed."""
         searched = [
             each
@@ -113,17 +115,17 @@ class Confirming:
             and each.objective is not None
             and (each.replicate < len(self.spec.seeds) or not self.of(each))
         ]
-        prints = {each.configuration: each.config.fingerprint for each in searched}
+        prints = {each.configuration: each.fingerprint for each in searched}
         runs = (Run(t.configuration, t.number, t.objective or 0.0, t.replicate, t.fold) for t in searched)
         plan = plan_of(self.spec.model_dump(mode="json", include={"seed", "replicates", "data"}))
         found = ranked(runs, self.spec.objectives[0], Plan(plan.searched))
         return [prints[standing.configuration] for standing in found]
 
-    def _replicates(self, chosen: Choice, trials: list[TrialRow]) -> tuple[int, ...]:
+    def _replicates(self, chosen: Choice, trials: list[Known]) -> tuple[int, ...]:
         """The same new seeds for all: those of an earlier choice, as long as the search has run none of them."""
         assert self.spec.confirm is not None
         seeds = self.spec.confirm.seeds
-        used = {t.replicate for t in trials if t.config.fingerprint in chosen.prints and not self.of(t)}
+        used = {t.replicate for t in trials if t.fingerprint in chosen.prints and not self.of(t)}
         for first in dict.fromkeys(choice.replicates[0] for choice in reversed(self._choices)):
             if not used & set(range(first, first + seeds)):
                 return tuple(range(first, first + seeds))
@@ -137,13 +139,16 @@ class Confirming:
                 for fold in folds(self.spec):
                     yield key, replicate, fold
 
-    def _missing(self, chosen: Choice, trials: list[TrialRow]) -> Iterator[tuple[str, int, int | None]]:
-        there = {(trial.config.fingerprint, trial.replicate, trial.fold) for trial in trials}
+    def _missing(self, chosen: Choice, trials: list[Known]) -> Iterator[tuple[str, int, int | None]]:
+        there = {(trial.fingerprint, trial.replicate, trial.fold) for trial in trials}
         return (run for run in self._runs(chosen, chosen.replicates) if run not in there)
 
-    def _configs(self, trials: list[TrialRow]) -> dict[str, TrialConfig]:
+    def _configs(
+        self, chosen: Choice, trials: list[Known], config_of: Callable[[int], TrialConfig]
+    ) -> dict[str, TrialConfig]:
         assert self.spec.confirm is not None
-        found = {trial.config.fingerprint: trial.config for trial in trials}
+        last = {trial.fingerprint: trial.id for trial in trials if trial.fingerprint in chosen.prints}
+        found = {fingerprint: config_of(trial_id) for fingerprint, trial_id in last.items()}
         if self.spec.confirm.baseline is not None:
             baseline = self.spec.complete(self.spec.confirm.baseline)
             found[baseline.fingerprint] = baseline
@@ -151,8 +156,8 @@ class Confirming:
 
     # --- the record -----------------------------------------------------------------------------
 
-    def _record(self, chosen: Choice, trials: list[TrialRow], search: Search) -> None:
-        numbers = {trial.config.fingerprint: trial.configuration for trial in trials}
+    def _record(self, chosen: Choice, trials: list[Known], search: Search) -> None:
+        numbers = {trial.fingerprint: trial.configuration for trial in trials}
         best = ", ".join(str(numbers[key]) for key in chosen.configurations)
         seeds = ", ".join(str(search.seed_of(replicate)) for replicate in chosen.replicates)
         what = f"configurations {best}{'' if chosen.baseline is None else ' and the baseline'}"

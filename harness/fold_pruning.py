@@ -66,9 +66,10 @@ class FoldPruner:
 
     def add(self, trial: Tried) -> None:
         """Take note of a trial, whatever its state."""
-        identity, run = trial.config.fingerprint, (trial.replicate, trial.fold)
+        run = (trial.replicate, trial.fold)
         if self._rule is None or run not in self._owed:
             return
+        identity = trial.config.fingerprint
         self._of[trial.number] = identity, run
         self._first.setdefault(identity, trial.number)
         if trial.spared:

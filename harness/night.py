@@ -7,7 +7,7 @@ how it looks on a terminal belongs to whoever passes an observer.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import harness.disk as disk
@@ -30,7 +30,7 @@ from harness.results import mirror
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 from harness.roster import Roster
-from harness.sampling import Tried
+from harness.sampling import Tried, looks_at_epochs
 from harness.search import Proposal, Search
 from harness.spec import StudyFile, StudySpec
 
@@ -63,13 +63,9 @@ class Night:
         self.sharing = sharing
         spent = store.invocation_seconds(row.id)
         self.deadline = Deadline.of(self.spec.budget, spent) if searching else Deadline()
-        self.trials = Roster(row, self.spec, store.trials(row.id))
-        epochs = store.epoch_values_of_study(row.id, "validation", self.spec.objectives[0].metric)
+        self.trials = Roster(row, self.spec)
         self.confirming = Confirming(store, row, self.spec)
-        known: dict[bool, list[Tried]] = {True: [], False: []}
-        for trial in self.trials:
-            known[self.confirming.of(trial)].append(Tried.of(trial, epochs.get(trial.id)))
-        self.search = Search(self.spec, known[False], beside=known[True])
+        self.search = Search(self.spec, self._taken_up(), beside=self._confirmed())
         self.searching = searching
         self.running: dict[int, Slot] = {}
         self.failures_in_a_row = 0
@@ -81,6 +77,22 @@ class Night:
         self._closed = False
         self._lonely: float | None = None  # since when no worker can be had
         self._full = ""  # what a worker said about a full disk
+
+    def _confirmed(self) -> Iterator[Tried]:
+        """The trials of the record that confirm."""
+        for page in self.store.pages(self.row.id) if self.confirming.choice else ():
+            yield from (Tried.of(trial) for trial in page if self.confirming.of(trial))
+
+    def _taken_up(self) -> Iterator[Tried]:
+        """All other trials of the record, while the roster takes note of them all: never are all in memory as rows."""
+        metric = self.spec.objectives[0].metric
+        for page in self.store.pages(self.row.id):
+            looked_at = [trial.id for trial in page if looks_at_epochs(self.spec, trial.state)]
+            epochs = self.store.epoch_values_of(looked_at, "validation", metric)
+            for trial in page:
+                self.trials.put(trial)
+                if not self.confirming.of(trial):
+                    yield Tried.of(trial, epochs.get(trial.id))
 
     # --- one night ------------------------------------------------------------------------------
 
@@ -276,7 +288,7 @@ class Night:
         elif isinstance(event, JobDone):
             del self.running[slot]
         elif message.trial is not None:
-            self._hear(slot, running, self.trials[message.trial], event)
+            self._hear(slot, running, self._row(message.trial), event)
 
     def _hear(self, slot: int, running: Slot, trial: TrialRow, event: Any) -> None:
         """What a worker says of one trial."""
@@ -432,8 +444,12 @@ class Night:
     # --- views --------------------------------------------------------------------------------------
 
     def _refresh(self, trial_id: int) -> TrialRow:
-        self.trials.put(self.store.trial(trial_id))
-        return self.trials[trial_id]
+        trial = self.store.trial(trial_id)
+        self.trials.put(trial)
+        return trial
+
+    def _row(self, trial_id: int) -> TrialRow:
+        return self.trials.open(trial_id) or self.store.trial(trial_id)
 
     def board(self) -> Board:
         """The study at a glance."""

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import optuna
@@ -113,6 +114,22 @@ def _plain(value: Any) -> Any:
 
 # --- Optuna ---------------------------------------------------------------------------------------
 
+NOTHING: dict[Any, Any] = {}  # attributes and epochs of every ended trial that has none, which nobody changes
+
+
+class Ended(optuna.trial.FrozenTrial):
+    """An ended trial: the storage, which copies what it is given, takes it as it is, for nobody changes it any more."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ended:
+        return self
+
+
+def looks_at_epochs(spec: StudySpec, state: str) -> bool:
+    """Whether the epochs of a trial in that state still matter to a sampler or pruner."""
+    if state in ("waiting", "running") or spec.pruner.name == "hyperband":
+        return True
+    return state == "pruned" or (state == "complete" and spec.pruner.name == "median")
+
 
 class Sampling:
     """An in-memory Optuna study that mirrors the record; asks, reports and tells."""
@@ -130,7 +147,9 @@ class Sampling:
         )
         self._asked: optuna.Trial | None = None
         self._size = 0  # trials of the Optuna study, which counting would copy
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}  # of the record -> of the Optuna study, of trials that have not ended
+        self._points = 0  # trials within the space
+        self._rebuilt = datetime.now()
         self._around: dict[str, Any] = {}  # the values beside the searched ones, the same at every point of the space
 
     def add(self, trial: Tried) -> bool:
@@ -139,9 +158,10 @@ class Sampling:
         if not self._within(values):
             return False
         params = {name: _plain(values[name]) for name in self.space}
+        self._points += 1
         ended = trial.state in ("complete", "pruned", "failed")
         if ended and self.spec.pruner.name != "hyperband":
-            self._numbers[trial.number] = self._added(self._frozen(trial, params))
+            self._added(self._frozen(trial, params))
             return True
         self._numbers[trial.number] = self._running_number(params)
         for epoch, value in sorted(trial.epochs.items()):
@@ -155,7 +175,7 @@ class Sampling:
         if self._asked is not None:
             return self._decoded(self._asked.params)
         if self.spec.sampler == "qmc":
-            return quasi_random(self.spec.search, self.spec.seeds[0], len(self._numbers))
+            return quasi_random(self.spec.search, self.spec.seeds[0], self._points)
         if self.spec.sampler == "gp":
             return self._decoded(_ask_elsewhere(self.study, self.space, seed))
         self.study.sampler = sampler(self.spec.sampler, seed)
@@ -184,12 +204,13 @@ class Sampling:
         if asked is not None:  # an explicit trial came in between: the point is free again
             self.study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
         states = optuna.trial.TrialState
-        return self._added(optuna.create_trial(state=states.RUNNING, params=params, distributions=self.space))
+        number = self._added(optuna.create_trial(state=states.RUNNING, params=params, distributions=self.space))
+        self._stored(number).distributions = self.space  # the storage has made a copy for each trial
+        return number
 
     def _added(self, trial: optuna.trial.FrozenTrial) -> int:
         self.study.add_trial(trial)
         self._size += 1
-        self._stored(self._size - 1).distributions = self.space  # the storage has made a copy for each trial
         return self._size - 1
 
     def _stored(self, number: int) -> optuna.trial.FrozenTrial:
@@ -197,7 +218,7 @@ class Sampling:
         identity = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return self.storage.get_trial(identity)
 
-    def _frozen(self, trial: Tried, params: Params) -> optuna.trial.FrozenTrial:
+    def _frozen(self, trial: Tried, params: Params) -> Ended:
         """An ended trial as `report` and `finish` would leave it, in one step."""
         several = len(self.spec.objectives) > 1
         epochs = {} if several else {epoch: v for epoch, v in sorted(trial.epochs.items()) if math.isfinite(v)}
@@ -205,9 +226,27 @@ class Sampling:
         values: Sequence[float] | None = trial.values if state == optuna.trial.TrialState.COMPLETE else None
         if state == optuna.trial.TrialState.PRUNED and epochs:
             values = [epochs[max(epochs)]]  # Optuna's `tell` takes the last one for a pruned trial's value
-        return optuna.create_trial(
-            state=state, values=values, params=params, distributions=self.space, intermediate_values=epochs
+        return Ended(
+            number=self._size,
+            state=state,
+            value=None,
+            values=values,
+            datetime_start=self._rebuilt,
+            datetime_complete=self._rebuilt,
+            params=params,
+            distributions=self.space,
+            user_attrs=NOTHING,
+            system_attrs=NOTHING,
+            intermediate_values=self._worth_keeping(state, epochs),
+            trial_id=self._size,
         )
+
+    def _worth_keeping(self, state: optuna.trial.TrialState, epochs: dict[int, float]) -> dict[int, float]:
+        """Of an ended trial's: TPE looks at the last one of a pruned trial, the median at all of a complete one."""
+        states = optuna.trial.TrialState
+        if state == states.PRUNED and epochs:
+            return {max(epochs): epochs[max(epochs)]}
+        return epochs if epochs and state == states.COMPLETE and self.spec.pruner.name == "median" else NOTHING
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Epoch objective to the pruner; False for trials outside the space or with several objectives."""
@@ -225,7 +264,12 @@ class Sampling:
             return
         ended = _ended(state, values)
         complete = ended == optuna.trial.TrialState.COMPLETE
-        self.study.tell(self._numbers[number], list(values) if complete else None, state=ended)
+        there = self._numbers.pop(number)
+        self.study.tell(there, list(values) if complete else None, state=ended)
+        if self.spec.pruner.name != "hyperband":  # it writes down its rungs in the trials
+            trial = self._stored(there)
+            trial.intermediate_values = self._worth_keeping(ended, trial.intermediate_values)
+            trial.distributions, trial.user_attrs, trial.system_attrs = self.space, NOTHING, NOTHING
 
     def _within(self, values: Mapping[str, Any]) -> bool:
         if not self.space or not all(contains(dimension, values[name]) for name, dimension in self.spec.search.items()):

@@ -7,7 +7,7 @@ be taken up by a new process at any point. Optuna itself is sampling.py's work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.configuration import TrialConfig
@@ -17,6 +17,8 @@ from harness.records import State
 from harness.results.store import Origin
 from harness.sampling import Sampling, Tried, mix
 from harness.spec import StudySpec
+
+Runs = frozenset[tuple[int, int | None]]  # replicate and fold
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,21 @@ class Search:
     Attributes:
         samples: a sampler has the last word, so that the plan has no end of its own.
         total: trials that the search will have; None while only time bounds it.
+
+    Args:
+        spec: of the study.
+        tried: the search's own trials, by number.
+        beside: trials that are not the search's.
     """
 
-    def __init__(self, spec: StudySpec, tried: Sequence[Tried], beside: Sequence[Tried] = ()) -> None:
+    def __init__(self, spec: StudySpec, tried: Iterable[Tried], beside: Iterable[Tried] = ()) -> None:
         self.spec = spec
         self.sampling = Sampling(spec)
         self.folds = FoldPruner(spec)
         self.samples = bool(spec.search) and not enumerated(spec)
         self.total = total(spec)
-        self._known: dict[str, set[tuple[int, int | None]]] = {}
+        self._known: dict[str, Runs] = {}
+        self._same: dict[Runs, Runs] = {}  # most configurations have had the same runs: each set once in memory
         self._proposed = 0
         self._runs = runs(spec)
         # What is certain to be run; the first is dropped when all its replicates and folds are known.
@@ -58,14 +66,14 @@ class Search:
         self._owed.extend((config, "grid") for config in points(spec))
         for trial in beside:
             self.pass_by(trial)
-        for trial in sorted(tried, key=lambda t: t.number):
+        for trial in tried:
             self.add(trial)
 
     def add(self, trial: Tried) -> None:
         """Take note of a trial, running or finished, in the order of their numbers."""
         identity = trial.config.fingerprint
         first = identity not in self._known
-        self._known.setdefault(identity, set()).add((trial.replicate, trial.fold))
+        self._know(identity, trial)
         self._proposed += 1
         self.folds.add(trial)
         within = not trial.spared and self.sampling.add(trial)  # nothing was measured that a sampler could learn from
@@ -74,7 +82,11 @@ class Search:
 
     def pass_by(self, trial: Tried) -> None:
         """Know of a trial that is not the search's, so that it is not proposed again."""
-        self._known.setdefault(trial.config.fingerprint, set()).add((trial.replicate, trial.fold))
+        self._know(trial.config.fingerprint, trial)
+
+    def _know(self, identity: str, trial: Tried) -> None:
+        had = self._known.get(identity, frozenset()) | {(trial.replicate, trial.fold)}
+        self._known[identity] = self._same.setdefault(had, had)
 
     def more(self) -> bool:
         """Whether the plan has another trial to offer; asks no sampler."""
@@ -141,7 +153,7 @@ class Search:
 
     def _missing(self, config: TrialConfig) -> tuple[int, int | None] | None:
         """First replicate and fold that a configuration still owes."""
-        done = self._known.get(config.fingerprint, set())
+        done = self._known.get(config.fingerprint, frozenset())
         return next((run for run in self._runs if run not in done), None)
 
     def _sampled(self) -> Proposal:

@@ -27,7 +27,7 @@ def bar(roster: Roster, keep: int) -> float | None:
 
 def tidy(store: Store, roster: Roster, trial_id: int, keep: int) -> None:
     """Of an ended trial all but its kept weights go, and of others what it beats."""
-    _clear(store, trial_id, but=roster[trial_id].model_folder)
+    _clear(store, trial_id, but=roster.folder(trial_id))
     _forget_surplus(store, roster, keep)
 
 
@@ -37,7 +37,7 @@ def tidy_all(store: Store, roster: Roster, keep: int) -> None:
     there = {path.name for path in (store.files / "trials").iterdir()}
     for trial in roster:
         if trial.finished and store.trial_folder(trial.id).name in there:
-            _clear(store, trial.id, but=trial.model_folder)
+            _clear(store, trial.id, but=roster.folder(trial.id))
 
 
 def _forget_surplus(store: Store, roster: Roster, keep: int) -> None:

@@ -41,7 +41,7 @@ def refuse_another(store: Store, row: StudyRow, file: StudyFile) -> None:
         SpecError: with the differences.
     """
     old = file_of(row)
-    if store.trials(row.id) and not extends_only(old.spec, file.spec):
+    if not extends_only(old.spec, file.spec) and store.trials(row.id):
         listed = "\n  ".join(changes(old.spec, file.spec))
         raise SpecError(
             f"study {row.name!r} exists and was run with another study file:\n  {listed}\n"

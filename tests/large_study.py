@@ -89,6 +89,7 @@ def _trials(connection: sqlite3.Connection, losses: np.ndarray) -> Iterator[dict
         config = json.loads(text)
         state = "failed" if number % 50 == 7 else "pruned" if number % 10 == 3 else "complete"
         best = int(losses[number].argmin())
+        value = None if state == "failed" else float(losses[number, best])
         facts = {"dtype": "fp32", "train_rows": 100, "data_fingerprint": "f" * 16, "attention": "sdpa", "threads": 2}
         yield {
             "id": number + 1,
@@ -115,7 +116,8 @@ def _trials(connection: sqlite3.Connection, losses: np.ndarray) -> Iterator[dict
             "freeze": config["freeze"],
             "best_epoch": best + 1,
             "best_loss_epoch": best + 1,
-            "objective": None if state == "failed" else float(losses[number, best]),
+            "objective": value,
+            "objective_values": json.dumps([value]),
             "load_seconds": 0.5,
             "train_seconds": 6.0,
             "evaluate_seconds": 1.0,

@@ -192,16 +192,17 @@ def test_an_epoch_is_stored_once_and_compared_ever_after(store, study_id):
     assert [(m["split"], m["name"], m["stored"]) for m in details["metrics"]] == [("validation", "loss", 0.6)]
 
 
-def test_the_values_of_a_study_are_those_of_each_of_its_trials(store, study_id):
+def test_the_values_of_several_trials_are_those_of_each_of_them(store, study_id):
     rows = [running(store, study_id, epochs=number + 1) for number in range(3)]
     elsewhere = running(store, store.create_study(study_file("another")))
     for row, losses in zip([*rows, elsewhere], [(0.5, math.inf), (0.4,), (), (0.3,)], strict=True):
         for number, loss in enumerate(losses, start=1):
             store.record_epoch(row.id, epoch(number, validation=loss))
-    found = store.epoch_values_of_study(study_id, "validation", "loss")
+    ids = [row.id for row in rows]
+    found = store.epoch_values_of(ids, "validation", "loss")
     assert found == {rows[0].id: {1: 0.5, 2: math.inf}, rows[1].id: {1: 0.4}}
     assert {row.id: store.epoch_values(row.id, "validation", "loss") for row in rows} == {rows[2].id: {}} | found
-    assert store.epoch_values_of_study(study_id, "validation", "accuracy")[rows[1].id] == {1: 0.5}  # no group's
+    assert store.epoch_values_of(ids, "validation", "accuracy")[rows[1].id] == {1: 0.5}  # no group's
 
 
 def test_a_metric_more_or_less_is_a_difference(store, study_id):
@@ -720,3 +721,11 @@ def test_a_fold_is_judged_on_the_training_examples_that_it_holds_out(database, f
     assert losses == pytest.approx(expected, rel=1e-5)
     share = held.mean()
     assert chance == pytest.approx(-share * math.log(share) - (1 - share) * math.log(1 - share))
+
+
+def test_trials_come_in_pages_by_number_and_none_twice(store, study_id, monkeypatch):
+    monkeypatch.setattr("harness.results.store.PAGE", 2)
+    running(store, store.create_study(study_file("another")))
+    assert list(store.pages(study_id)) == []
+    added = [running(store, study_id, epochs=number + 1).number for number in range(5)]
+    assert [[trial.number for trial in page] for page in store.pages(study_id)] == [added[:2], added[2:4], added[4:]]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.configuration import Objective
@@ -52,10 +53,22 @@ def curves(values: pd.DataFrame, records: pd.DataFrame, windows: pd.DataFrame) -
         "joules": ordered["energy_joules"].astype("float64"),
     }
     for unit, amounts in each.items():
-        # a sum that skips what is missing would call it nothing
-        spent[unit] = amounts.groupby(spent["trial"]).transform(lambda column: column.to_numpy().cumsum())
+        spent[unit] = _until(amounts.to_numpy(), spent["trial"].to_numpy())
     found = spent.merge(values[["trial", "epoch", "value"]], on=["trial", "epoch"], how="left")
     return found[CURVES]
+
+
+def _until(amounts: npt.NDArray[np.float64], trials: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Running sum within each trial, whose rows lie together; what is missing once is missing from there on.
+
+    All first epochs at once, then all second ones: a call for each of a hundred thousand trials takes most of a minute.
+    """
+    place = pd.Series(trials).groupby(trials).cumcount().to_numpy()
+    sums = amounts.copy()
+    order = np.argsort(place, kind="stable")
+    for rows in np.split(order, np.cumsum(np.bincount(place))[:-1])[1:]:
+        sums[rows] += sums[rows - 1]
+    return sums
 
 
 def _tokens(records: pd.DataFrame, windows: pd.DataFrame) -> pd.Series[float]:

@@ -52,7 +52,8 @@ def sync(store: Store, study_id: int, ended: Sequence[TrialRow] | None = None) -
                 optuna_id = _optuna_study(storage, row)
             with store.engine.connect() as connection:
                 there = set(numbers(connection, optuna_id).values())
-            ended = [trial for trial in store.trials(study_id) if trial.finished and trial.number not in there]
+            pages = store.pages(study_id)
+            ended = [trial for page in pages for trial in page if trial.finished and trial.number not in there]
         else:
             optuna_id = _optuna_id(store, row.name)
         space = Space.of(row.spec)

@@ -32,14 +32,13 @@ def epoch_values(connection: sa.Connection, trial_id: int, split: str, name: str
     return {epoch: value_of(value, kind) for epoch, value, kind in rows}
 
 
-def epoch_values_of_study(
-    connection: sa.Connection, study_id: int, split: str, name: str
+def epoch_values_of(
+    connection: sa.Connection, trial_ids: Sequence[int], split: str, name: str
 ) -> dict[int, dict[int, float]]:
     """Trial id -> what `epoch_values` gives; trials without a value are not in it."""
     rows = connection.execute(
         sa.select(metric.c.trial_id, metric.c.epoch, metric.c.value, metric.c.kind)
-        .join(trial, trial.c.id == metric.c.trial_id)
-        .where(trial.c.study_id == study_id, metric.c.split == split, metric.c.name == name, metric.c.grp == "")
+        .where(metric.c.trial_id.in_(trial_ids), metric.c.split == split, metric.c.name == name, metric.c.grp == "")
         .order_by(metric.c.trial_id, metric.c.epoch)
     )
     found: dict[int, dict[int, float]] = {}

@@ -97,6 +97,11 @@ class TrialRow:
         """Pruned before it was ever started; its message says why."""
         return self.state == "pruned" and not self.attempt
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the configuration as asked."""
+        return self.config.fingerprint
+
     @classmethod
     def read(cls, row: sa.RowMapping) -> TrialRow:
         """From a row of `select_trials`."""
@@ -104,6 +109,38 @@ class TrialRow:
         values["config"] = TrialConfig.from_dict(_shared(values.pop("asked")))
         values["objective_values"] = tuple(values["objective_values"] or ())
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a night keeps in mind of a trial, be there ever so many: no configuration, no times, no words.
+
+    Attributes:
+        configuration: number of the configuration within the study.
+        fingerprint: of the configuration as asked.
+        begun: whether it was ever started.
+    """
+
+    id: int
+    number: int
+    configuration: int
+    fingerprint: str
+    replicate: int
+    fold: int | None
+    state: str
+    objective: float | None
+    begun: bool
+
+    @property
+    def finished(self) -> bool:
+        """Complete, pruned or failed: nothing more will happen."""
+        return self.state in FINISHED
+
+    @classmethod
+    def of(cls, trial: TrialRow) -> Known:
+        """From the whole row."""
+        run = (trial.replicate, trial.fold, trial.state, trial.objective, trial.attempt > 0)
+        return cls(trial.id, trial.number, trial.configuration, trial.fingerprint, *run)
 
 
 def select_trials() -> sa.Select[tuple[Any, ...]]:

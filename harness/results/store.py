@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Origin", "Store"]
 
+PAGE = 1000  # trials that are read at a time
+
 
 class Store:
     """An open results.db.
@@ -295,10 +297,17 @@ class Store:
             return trial_writes.trial_row(connection, added)
 
     @outlives_restarts
-    def trials(self, study_id: int) -> list[TrialRow]:
-        """All trials of a study by number."""
+    def trials(self, study_id: int, after: int = -1, most: int | None = None) -> list[TrialRow]:
+        """Trials of a study by number: all, or at most so many of those after a number."""
         with self.transaction() as connection:
-            return trial_writes.trials(connection, study_id)
+            return trial_writes.trials(connection, study_id, after, most)
+
+    def pages(self, study_id: int) -> Iterator[list[TrialRow]]:
+        """All trials of a study by number, some at a time, for together they may fill the memory."""
+        page = self.trials(study_id, most=PAGE)
+        while page:
+            yield page
+            page = self.trials(study_id, page[-1].number, PAGE)
 
     @outlives_restarts
     def trial(self, trial_id: int) -> TrialRow:
@@ -410,10 +419,10 @@ class Store:
             return outcomes.epoch_values(connection, trial_id, split, name)
 
     @outlives_restarts
-    def epoch_values_of_study(self, study_id: int, split: str, name: str) -> dict[int, dict[int, float]]:
+    def epoch_values_of(self, trial_ids: Sequence[int], split: str, name: str) -> dict[int, dict[int, float]]:
         """Trial id -> what `epoch_values` gives, in one query; trials without a value are not in it."""
         with self.transaction() as connection:
-            return outcomes.epoch_values_of_study(connection, study_id, split, name)
+            return outcomes.epoch_values_of(connection, trial_ids, split, name)
 
     # --- explanations --------------------------------------------------------------------------------
 

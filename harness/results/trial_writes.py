@@ -236,9 +236,10 @@ def count_incidents(connection: sa.Connection, trial_id: int, kind: str) -> int:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def trials(connection: sa.Connection, study_id: int) -> list[TrialRow]:
-    """All trials of a study by number."""
-    rows = connection.execute(select_trials().where(trial.c.study_id == study_id)).mappings()
+def trials(connection: sa.Connection, study_id: int, after: int = -1, most: int | None = None) -> list[TrialRow]:
+    """Trials of a study by number: all, or at most so many of those after a number."""
+    query = select_trials().where(trial.c.study_id == study_id, trial.c.number > after).limit(most)
+    rows = connection.execute(query).mappings()
     return [TrialRow.read(row) for row in rows]
 
 
