@@ -28,6 +28,7 @@ from harness.night import selection
 from harness.opening import data_at, preparation_of
 from harness.records import EpochRecord, Incident, JobDone, TrialFacts, TrialOutcome, WorkerDied
 from harness.results import recorded
+from harness.results.connecting import outlives_restarts
 from harness.results.recorded import Epoch, Ran
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
@@ -125,6 +126,7 @@ def run_again(
     return drift
 
 
+@outlives_restarts
 def find(store: Store, name: str, number: int) -> Subject:
     """A trial that has an end which a second run could come to.
 
@@ -217,6 +219,7 @@ def _sharing(subject: Subject, folder: Path) -> Sharing:
     return Sharing(exact=EXACT_BATCHES in subject.ran.done["notes"])
 
 
+@outlives_restarts
 def _adapted(store: Store, subject: Subject) -> str:
     with store.transaction() as connection:
         key = recorded.adapted_key(connection, subject.study.id, subject.config.model)

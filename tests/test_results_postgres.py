@@ -223,7 +223,7 @@ def test_a_server_that_stays_away_ends_the_night_by_name(
 def test_a_transaction_that_the_server_dies_of_is_given_up(store: Store) -> None:
     study_id = store.create_study(study_file())
 
-    @server.outlives_restarts
+    @connecting.outlives_restarts
     def deadly(opened: Store) -> None:
         with opened.transaction():
             cut_off(opened)

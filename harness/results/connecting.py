@@ -1,19 +1,65 @@
-"""Connections to a database server that may be starting just now: it is waited for, within bounds.
+"""Transactions on a database server that may restart just now: it is waited for, and what it cut short begins again.
 
 How a study that is held outlives a restart is `server.py`'s work.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
+from harness.errors import UnavailableError
+
 OPENING_SECONDS = 30.0  # about what a server takes to restart; a wrong address is told after as long
 TRY_SECONDS = 0.5
+FORGOTTEN = "22023"  # a crash lost the number itself, "in the future" now, and with it all that it wrote
+MOST_RESTARTS = 5  # in one transaction: it might be what the server dies of
 NOT_YET = ("refused", "starting up", "shutting down", "not yet accepting", "recovery mode", "closed the connection")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotCommitted(Exception):
+    """The server went away and is back; the transaction left nothing behind and is to be begun again."""
+
+
+def outlives_restarts(work: Callable[P, R]) -> Callable[P, R]:
+    """Begin a function of one transaction again when the server restarted in it; a file never does."""
+
+    @functools.wraps(work)
+    def again(*arguments: P.args, **keywords: P.kwargs) -> R:
+        for _ in range(MOST_RESTARTS):
+            try:
+                return work(*arguments, **keywords)
+            except NotCommitted:
+                continue
+        raise UnavailableError(
+            f"the database server went away {MOST_RESTARTS} times in {work.__name__}; everything recorded before is "
+            "safe. Look at the server's log, then run again"
+        )
+
+    return again
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Work that the end of its sessions undoes.
+
+    Raises:
+        NotCommitted: the server ended one.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise NotCommitted from error
+        raise
 
 
 def connected(engine: sa.Engine, waiting: Callable[[str], None] = lambda words: None) -> sa.Connection:
@@ -40,6 +86,47 @@ def connected(engine: sa.Engine, waiting: Callable[[str], None] = lambda words: 
 
 @contextmanager
 def transaction(engine: sa.Engine, waiting: Callable[[str], None]) -> Iterator[sa.Connection]:
-    """One transaction, for which the server is waited for before it begins."""
-    with connected(engine, waiting) as connection, connection.begin():
-        yield connection
+    """One transaction, for which the server is waited for.
+
+    Raises:
+        NotCommitted: the server restarted meanwhile, and nothing of the transaction is there.
+    """
+    number, done = None, False
+    try:
+        with connected(engine, waiting) as connection, connection.begin():
+            yield connection
+            number = number_of(connection)
+            done = True
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        with connected(engine, waiting) as connection:
+            if not (done and has_happened(connection, number)):
+                raise NotCommitted from error
+
+
+def number_of(connection: sa.Connection) -> str | None:
+    """What the server calls the transaction at hand; none that wrote nothing."""
+    found = connection.scalar(sa.text("SELECT pg_current_xact_id_if_assigned()::text"))
+    return None if found is None else str(found)
+
+
+def has_happened(connection: sa.Connection, number: str | None) -> bool:
+    """Whether a transaction whose commit was not answered is there; waits for a session that is about to end.
+
+    Args:
+        connection: a new one.
+        number: of the transaction, or None where it wrote nothing.
+    """
+    while number is not None:
+        try:
+            with connection.begin():
+                state = connection.scalar(sa.text("SELECT pg_xact_status(CAST(:n AS xid8))"), {"n": number})
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") == FORGOTTEN:
+                return False
+            raise
+        if state != "in progress":
+            return bool(state == "committed")
+        time.sleep(TRY_SECONDS)
+    return True

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import harness.disk as disk
 from harness.errors import HarnessError, HeldError, SpecError, StorageError, UnavailableError, UsageError
 from harness.results import definitions, schema
-from harness.results.connecting import connected
+from harness.results.connecting import connected, nothing_left, outlives_restarts
 from harness.results.filesystems import network_file_system
 from harness.results.views import VIEWS
 
@@ -450,17 +450,30 @@ def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
     engine = _server_engine(url, read_only)
     with storage_errors(url):
         try:
-            with engine.connect() if read_only else connected(engine) as connection:
-                found = schema.revision(connection, public(url))
-            if found != schema.HEAD:
-                if read_only or (found is None and not create):
+            if read_only:
+                with engine.connect() as connection:
+                    found = schema.revision(connection, public(url))
+                if found != schema.HEAD:
                     raise UsageError(f"{public(url)} {_behind(found)}")
-                with creation_lock(engine), engine.begin() as connection:
-                    schema.upgrade(connection)
+            else:
+                make_tables(engine, create)
         except BaseException:
             engine.dispose()
             raise
     return engine
+
+
+@outlives_restarts
+def make_tables(engine: sa.Engine, create: bool) -> None:
+    """Bring a server's database to our schema, all of it or nothing; one without our tables only with `create`."""
+    with nothing_left():
+        with connected(engine) as connection:
+            found = schema.revision(connection, public(engine.url))
+        if found is None and not create:
+            raise UsageError(f"{public(engine.url)} {_behind(found)}")
+        if found != schema.HEAD:
+            with creation_lock(engine), connected(engine) as connection, connection.begin():
+                schema.upgrade(connection)
 
 
 def _server_engine(url: sa.URL, read_only: bool) -> sa.Engine:
@@ -480,7 +493,7 @@ def creation_lock(engine: sa.Engine) -> Iterator[None]:
         with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
             yield
         return
-    with engine.connect() as connection:
+    with connected(engine) as connection:
         connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK_KEY)))
         try:
             yield

@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.configuration import hyperparameters
 from harness.errors import SpecError
 from harness.results import mirror_rows
+from harness.results.connecting import outlives_restarts
 from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
 from harness.results.mirrored import MARK, STUDIES, Mirrored, numbers, one_nan
 from harness.results.rows import StudyRow, TrialRow
-from harness.results.server import outlives_restarts
 from harness.results.store import Store
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}

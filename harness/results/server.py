@@ -5,30 +5,20 @@ Who has the study's lock and who writes are the same session, so that nobody wri
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from harness.errors import HeldError, UnavailableError
-from harness.results.connecting import connected
+from harness.errors import HeldError
+from harness.results.connecting import NotCommitted, connected, has_happened, nothing_left, number_of, outlives_restarts
 from harness.results.ownership import lock_on_server
 from harness.results.tables import session
 
 RESTART_SECONDS = 600.0  # a server that is away for longer ends the night, which goes on with the next run
 TRY_SECONDS = 1.0
 NOTICE_SECONDS = 2.0  # in which a server notices that a killed coordinator of this machine is gone
-MOST_RESTARTS = 5  # in one transaction: it might be what the server dies of
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class NotCommitted(Exception):
-    """The server went away and is back; the transaction left nothing behind and is to be begun again."""
 
 
 class HeldSession:
@@ -53,7 +43,7 @@ class HeldSession:
         """The lock of a study, or None where another session has it; `waiting` as `connected` calls it."""
         end = time.monotonic() + NOTICE_SECONDS
         while True:
-            connection = lock_on_server(connected(engine, waiting), study_id)
+            connection = lock_of_study(engine, study_id, waiting)
             if connection is not None:
                 return cls(engine, study_id, connection)
             if time.monotonic() > end:
@@ -78,25 +68,14 @@ class HeldSession:
         try:
             with self.connection.begin():
                 yield self.connection
-                number = self.connection.scalar(sa.text("SELECT pg_current_xact_id_if_assigned()::text"))
+                number = number_of(self.connection)
                 done = True
         except sa.exc.DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             self._return(error)
-            if not (done and self._committed(number)):
+            if not (done and has_happened(self.connection, number)):  # the old session has ended: its lock is ours
                 raise NotCommitted from error
-
-    def _committed(self, number: str | None) -> bool:
-        """Whether a transaction whose commit was not answered has happened; one that wrote nothing has no number.
-
-        Our lock could only be taken again after the old session had ended, so that it is decided by now.
-        """
-        if number is None:
-            return True
-        with self.connection.begin():
-            state = self.connection.scalar(sa.text("SELECT pg_xact_status(CAST(:n AS xid8))"), {"n": number})
-        return bool(state == "committed")
 
     def _return(self, error: sa.exc.DBAPIError) -> None:
         """Wait for the server and take the lock again; give up after minutes, or when another has the study."""
@@ -138,19 +117,8 @@ class HeldSession:
         return True
 
 
-def outlives_restarts(work: Callable[P, R]) -> Callable[P, R]:
-    """Begin a function of one transaction again when the server restarted in it; a file never does."""
-
-    @functools.wraps(work)
-    def again(*arguments: P.args, **keywords: P.kwargs) -> R:
-        for _ in range(MOST_RESTARTS):
-            try:
-                return work(*arguments, **keywords)
-            except NotCommitted:
-                continue
-        raise UnavailableError(
-            f"the database server went away {MOST_RESTARTS} times in {work.__name__}; everything recorded before is "
-            "safe. Look at the server's log, then run again"
-        )
-
-    return again
+@outlives_restarts
+def lock_of_study(engine: sa.Engine, study_id: int, waiting: Callable[[str], None]) -> sa.Connection | None:
+    """A new connection that holds the study's lock, or None where another session has it."""
+    with nothing_left():
+        return lock_on_server(connected(engine, waiting), study_id)

@@ -31,9 +31,10 @@ from harness.results import (
     study_writes,
     trial_writes,
 )
+from harness.results.connecting import outlives_restarts
 from harness.results.engine import Target, files_folder, open_engine, storage_errors, trial_folder
 from harness.results.rows import FINISHED, StudyRow, TrialRow
-from harness.results.server import HeldSession, outlives_restarts
+from harness.results.server import HeldSession
 from harness.results.session_writes import Session
 from harness.results.study_writes import Source
 from harness.results.trial_writes import Origin
@@ -203,10 +204,7 @@ class Store:
         with self._locked(study_id) as (elsewhere, locked):
             state = "error"
             try:
-                with self.transaction() as connection:
-                    self._session = session_writes.take(connection, study_id, elsewhere, locked)
-                if self._held is not None:
-                    self._held.session = self._session.id
+                self._take(study_id, elsewhere, locked)
                 yield
                 state = "finished"
             except (KeyboardInterrupt, Interrupted):
@@ -214,6 +212,13 @@ class Store:
                 raise
             finally:
                 self._leave(state)
+
+    @outlives_restarts
+    def _take(self, study_id: int, elsewhere: bool, locked: bool) -> None:
+        with self.transaction() as connection:
+            self._session = session_writes.take(connection, study_id, elsewhere, locked)
+        if self._held is not None:
+            self._held.session = self._session.id
 
     @outlives_restarts
     def release(self, study_id: int) -> None:
