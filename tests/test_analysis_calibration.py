@@ -1,3 +1,5 @@
+"""How sure a model may be: calibration error, its bins and what chance makes of them, Brier score, temperature."""
+
 from __future__ import annotations
 
 import math

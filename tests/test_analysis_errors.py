@@ -1,3 +1,5 @@
+"""Where a classifier errs: confusions, classes, confident errors, near misses and lengths, by hand and by SciPy."""
+
 from __future__ import annotations
 
 import math

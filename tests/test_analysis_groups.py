@@ -1,3 +1,5 @@
+"""Each group of the data has its value and its interval, and the spread between groups says which of them overlap."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Curves give verdicts, wasted epochs, advice and a map of gaps, and of many curves a stated choice is shown."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""What the record holds of facts, splits, failures, incidents and other settings becomes rows that a page can show."""
+
 from __future__ import annotations
 
 import json
