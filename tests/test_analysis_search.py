@@ -1,3 +1,5 @@
+"""The best so far, the parameters that mattered, and whether the best can be told apart, within chance."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Each wrong answer is wrong in one way, and answers are scored by kind of question and place in the text."""
+
 from __future__ import annotations
 
 import json

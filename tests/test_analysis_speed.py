@@ -1,3 +1,5 @@
+"""Rates are samples over seconds with their interval, and only trials that shared work alike are compared."""
+
 from __future__ import annotations
 
 import json

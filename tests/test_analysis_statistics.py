@@ -1,3 +1,5 @@
+"""Intervals, corrections, bootstraps and fronts are those of published examples, of SciPy and of slow twins."""
+
 from __future__ import annotations
 
 import itertools

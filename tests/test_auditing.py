@@ -1,3 +1,5 @@
+"""An audit counts what each length would cut off, and recommends the shortest that is enough."""
+
 from __future__ import annotations
 
 import json

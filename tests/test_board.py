@@ -1,3 +1,5 @@
+"""The headline of a running night names the best and of how many seeds; a lost terminal takes nothing with it."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""The built-in reviews are balanced, depend on their seed alone, and cannot be told apart by their words one by one."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Splits have the sizes asked for and never overlap, draws hang on the seed alone, and leaks are seen."""
+
 from __future__ import annotations
 
 from dataclasses import replace

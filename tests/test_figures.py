@@ -1,3 +1,5 @@
+"""Figures are equal for equal frames, legible in a column and without colour, and honest about what is missing."""
+
 from __future__ import annotations
 
 import math

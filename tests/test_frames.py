@@ -1,3 +1,5 @@
+"""The views keep the columns that they promise, and every frame gives values as they were measured."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Metrics of labels are those of scikit-learn, and what no row defines is undefined instead of zero."""
+
 from __future__ import annotations
 
 import math

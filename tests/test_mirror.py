@@ -1,3 +1,5 @@
+"""Ended trials stand once in Optuna's own tables, as Optuna itself would write them."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What `harness status` says: states, reasons, and the configuration with the best mean, by the rule of the ranking."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Before the night a worker reads data and models once, tells what they are, and refuses what no trial could do."""
+
 from __future__ import annotations
 
 import json

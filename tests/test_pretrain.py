@@ -1,3 +1,5 @@
+"""The script that makes the built-in model hides words, asks for topics, and reads no review of a study."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Rows of questions are read in the shapes that data sets have, and a bad one is refused by its number or counted."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Configurations are ranked by the mean of all their seeds and folds, so that no lucky trial leads."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The page of an audit draws its lengths and labels, says what they recommend, and shows hostile names as text."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""A report speaks of the configuration with the best mean, and compares it with the others on the same examples."""
+
 from __future__ import annotations
 
 import dataclasses

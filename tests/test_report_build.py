@@ -1,3 +1,5 @@
+"""A report is one page that needs nothing else, a notebook that shows the same, and figures and tables as files."""
+
 from __future__ import annotations
 
 import base64

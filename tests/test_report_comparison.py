@@ -1,3 +1,5 @@
+"""`harness compare` puts trials side by side and says what differs, and of what cannot be compared why."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The section on errors of a classifier counts, names and draws them at the epoch that the objective chose."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""The section on groups names the best and the worst one, and stands only where a study has groups."""
+
 from __future__ import annotations
 
 import dataclasses

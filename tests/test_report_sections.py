@@ -1,3 +1,5 @@
+"""Each section can be built of every kind of study and says what it shows, for which trials and how sure it is."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Tables write numbers for people and raw values for programs, and no text in a cell is ever obeyed."""
+
 from __future__ import annotations
 
 import csv

@@ -1,3 +1,5 @@
+"""A database is opened so that commits stay; what is empty, foreign, newer or damaged is refused and kept as it is."""
+
 from __future__ import annotations
 
 import hashlib

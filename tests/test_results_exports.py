@@ -1,3 +1,5 @@
+"""Every frame leaves as CSV, JSON or Parquet with the same numbers, and the best kept model is copied whole."""
+
 from __future__ import annotations
 
 import csv

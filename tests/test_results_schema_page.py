@@ -1,3 +1,5 @@
+"""The page of the schema is that of the tables, and every table and column says what it is."""
+
 from __future__ import annotations
 
 from pathlib import Path

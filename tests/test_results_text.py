@@ -1,3 +1,5 @@
+"""Texts lose secrets, what no database takes and what a spreadsheet would obey, and ordinary words stay."""
+
 from __future__ import annotations
 
 import json

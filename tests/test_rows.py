@@ -1,3 +1,5 @@
+"""Texts and labels are read alike whatever their types; bad rows are refused by place or dropped and counted."""
+
 from __future__ import annotations
 
 from typing import Any

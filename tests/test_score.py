@@ -1,3 +1,5 @@
+"""`harness score` gives a file of answers its official figures, and says what is missing, unknown or no such file."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Every format gives the same rows, damage is named by its place, nothing of a data set runs, and commits are told."""
+
 from __future__ import annotations
 
 import json

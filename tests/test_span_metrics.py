@@ -1,3 +1,5 @@
+"""Exact match and F1 of answers are those of the official scripts, as is the best threshold for no answer."""
+
 from __future__ import annotations
 
 import math

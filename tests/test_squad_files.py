@@ -1,3 +1,5 @@
+"""SQuAD's own files become the rows that the Hub has of them, and damaged ones are refused with place and key."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""The record: trials move only as they may, epochs are stored once, and no kill or full disk loses a commit."""
+
 from __future__ import annotations
 
 import dataclasses

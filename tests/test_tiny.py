@@ -1,3 +1,5 @@
+"""The built-in model is small, knows its corpus, and has learnt from it what a frozen encoder needs."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Verdicts on curves: those of published tables, each threshold by hand, and how often noise is called overfitting."""
+
 from __future__ import annotations
 
 import json
