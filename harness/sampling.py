@@ -25,8 +25,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness.configuration import TrialConfig, canonical_json
+from harness.configuration import Direction, TrialConfig, canonical_json
 from harness.grid import contains, grid_size, grid_values
+from harness.median_pruning import MedianPruner
 from harness.records import State
 from harness.results.rows import TrialRow
 from harness.spec import Choice, PrunerSpec, Range, StudySpec
@@ -143,7 +144,7 @@ class Sampling:
             storage=self.storage,
             study_name=spec.study,  # hyperband hashes the name
             directions=[objective.direction for objective in spec.objectives],
-            pruner=pruner(spec.pruner, self._longest()),
+            pruner=pruner(spec.pruner, self._longest(), spec.objectives[0].direction),
         )
         self._asked: optuna.Trial | None = None
         self._size = 0  # trials of the Optuna study, which counting would copy
@@ -237,16 +238,18 @@ class Sampling:
             distributions=self.space,
             user_attrs=NOTHING,
             system_attrs=NOTHING,
-            intermediate_values=self._worth_keeping(state, epochs),
+            intermediate_values=self._left(state, epochs),
             trial_id=self._size,
         )
 
-    def _worth_keeping(self, state: optuna.trial.TrialState, epochs: dict[int, float]) -> dict[int, float]:
-        """Of an ended trial's: TPE looks at the last one of a pruned trial, the median at all of a complete one."""
+    def _left(self, state: optuna.trial.TrialState, epochs: dict[int, float]) -> dict[int, float]:
+        """Of an ended trial's, once the median has counted them: TPE looks at the last one of a pruned trial."""
         states = optuna.trial.TrialState
+        if state == states.COMPLETE and isinstance(self.study.pruner, MedianPruner):
+            self.study.pruner.add(epochs)
         if state == states.PRUNED and epochs:
             return {max(epochs): epochs[max(epochs)]}
-        return epochs if epochs and state == states.COMPLETE and self.spec.pruner.name == "median" else NOTHING
+        return NOTHING
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Epoch objective to the pruner; False for trials outside the space or with several objectives."""
@@ -268,7 +271,7 @@ class Sampling:
         self.study.tell(there, list(values) if complete else None, state=ended)
         if self.spec.pruner.name != "hyperband":  # it writes down its rungs in the trials
             trial = self._stored(there)
-            trial.intermediate_values = self._worth_keeping(ended, trial.intermediate_values)
+            trial.intermediate_values = self._left(ended, trial.intermediate_values)
             trial.distributions, trial.user_attrs, trial.system_attrs = self.space, NOTHING, NOTHING
 
     def _within(self, values: Mapping[str, Any]) -> bool:
@@ -321,10 +324,10 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True)
 
 
-def pruner(spec: PrunerSpec, longest: int) -> optuna.pruners.BasePruner:
+def pruner(spec: PrunerSpec, longest: int, direction: Direction) -> optuna.pruners.BasePruner:
     """A pruner by its name; `longest` is the largest number of epochs, hyperband's resource."""
     if spec.name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=spec.startup_trials, n_warmup_steps=spec.warmup_epochs + 1)
+        return MedianPruner(spec.startup_trials, spec.warmup_epochs, direction)
     if spec.name == "hyperband":
         return optuna.pruners.HyperbandPruner(spec.min_resource, longest, spec.reduction_factor)
     if spec.name == "patient":

@@ -61,7 +61,7 @@ def calls_of(work: Any) -> int:
     return calls
 
 
-@pytest.mark.parametrize(("pruner", "bytes_of_each"), [("none", 1100), ("median", 1400)])
+@pytest.mark.parametrize(("pruner", "bytes_of_each"), [("none", 1100), ("median", 1200)])
 def test_a_hundred_thousand_ended_trials_fit_into_memory(tmp_path: Path, pruner: str, bytes_of_each: int) -> None:
     few, many = (taken_up(tmp_path / f"{n}.db", n, f"pruner: {pruner}\n") for n in (1000, 2000))
     held = (many.held - few.held) / 1000
