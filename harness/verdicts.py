@@ -28,14 +28,13 @@ tiny losses (0.010 -> 0.011) from being talked about. Missing losses (None or Na
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from scipy import special
+
+from harness.curves import Curve, Facts, Floats, RiseTest, finite, measured
 
 VERSION = 2
 """Stored with each verdict; raised by one when a rule or a threshold changes."""
@@ -60,58 +59,11 @@ LARGE_GAP = 2 / 3
 SMALL_GAP = 0.05
 """Up to here the training loss is not yet below the validation loss. Published: below 0 while learning, 0.18 and more
 after."""
-WINDOW = 3
-"""Epochs over which the last fall is read; one epoch alone is too noisy on small validation sets."""
-LEVEL = 0.05
-"""One-sided level of the paired test, divided by the epochs that the best was chosen from (Bonferroni)."""
-
 Name = Literal["healthy", "overfitting", "still learning", "diverged", "unstable", "too short to tell"]
 NAMES: tuple[str, ...] = ("healthy", "overfitting", "still learning", "diverged", "unstable", "too short to tell")
 
 LEARNT_NOTHING = "healthy; learnt nothing yet (loss at chance)"
 """Words of a healthy curve that never left the loss of a guess."""
-
-Loss = float | None
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """The losses of one trial; position i is epoch i + 1, None or NaN is missing, infinite is diverged.
-
-    Attributes:
-        train_loss: of the training pass, shape (epochs,).
-        validation_loss: shape (epochs,).
-        epoch_seconds: wall clock of each epoch, shape (epochs,); empty when unknown.
-        best_examples, last_examples: validation loss of each example at the epoch with the lowest
-            validation loss and at the last one, shape (examples,), in one order; None when unknown.
-        diverged: the trial was ended by a non-finite loss, gradient or metric.
-        chance_loss: validation loss of always answering with the shares of the labels, ln 2 for two
-            balanced ones; None when unknown.
-    """
-
-    train_loss: Sequence[Loss]
-    validation_loss: Sequence[Loss]
-    epoch_seconds: Sequence[Loss] = ()
-    best_examples: npt.ArrayLike | None = None
-    last_examples: npt.ArrayLike | None = None
-    diverged: bool = False
-    chance_loss: float | None = None
-
-
-class RiseTest(NamedTuple):
-    """Paired one-sided t test of the rise from the best epoch to the last, over examples.
-
-    `level` is LEVEL divided by the number of epochs that the best was chosen from; `outcome` is
-    "clear" when p_value is below it, else "within noise".
-    """
-
-    rise: float
-    standard_error: float
-    p_value: float
-    examples: int
-    level: float
-    outcome: Literal["clear", "within noise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +107,7 @@ def judge(curve: Curve) -> Verdict:
     Raises:
         ValueError: when the two curves differ in length.
     """
-    facts = _Facts.of(curve)
+    facts = Facts.of(curve)
     finding = next((found for rule in _RULES if (found := rule(facts)) is not None), None) or _healthy(facts)
     turning = facts.best if finding.name == "overfitting" and "after epoch" in finding.words else None
     return Verdict(
@@ -173,40 +125,6 @@ def judge(curve: Curve) -> Verdict:
         evidence=_evidence(facts, finding, turning),
         advice=advice(finding.name, turning, finding.words),
     )
-
-
-def paired_rise(
-    best_examples: npt.ArrayLike, last_examples: npt.ArrayLike, epochs_compared: int = 1
-) -> RiseTest | None:
-    """Is the mean validation loss at the last epoch above that at the best, on the same examples?
-
-    One-sided paired t test (Student, "The Probable Error of a Mean", 1908). The best epoch was
-    picked for being lowest, so the level is divided by the number of epochs that it was picked from.
-
-    Args:
-        best_examples: losses at the best epoch, shape (examples,).
-        last_examples: losses at the last epoch, in the same order, shape (examples,).
-        epochs_compared: measured epochs other than the last.
-
-    Returns:
-        None with fewer than two examples for which both are finite.
-
-    Raises:
-        ValueError: for shapes that differ.
-    """
-    best, last = np.asarray(best_examples, np.float64), np.asarray(last_examples, np.float64)
-    if best.shape != last.shape:
-        raise ValueError(f"per-example losses must have one shape, got {best.shape} and {last.shape}")
-    rises = (last - best)[np.isfinite(last - best)]
-    if rises.size < 2:
-        return None
-    mean, error = float(rises.mean()), float(rises.std(ddof=1) / math.sqrt(rises.size))
-    if error > 0:
-        p_value = float(special.stdtr(rises.size - 1, -mean / error))
-    else:
-        p_value = 0.0 if mean > 0 else 1.0
-    level = LEVEL / max(1, epochs_compared)
-    return RiseTest(mean, error, p_value, int(rises.size), level, "clear" if p_value < level else "within noise")
 
 
 def advice(name: str, turning_epoch: int | None, words: str = "") -> tuple[str, ...]:
@@ -248,101 +166,6 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 }
 
 
-# --- what the rules look at ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Facts:
-    """A curve with missing values as NaN, and what follows from it before any rule."""
-
-    train: Floats
-    validation: Floats
-    infinite: bool
-    chance_loss: float | None
-    best: int | None
-    epochs_after_best: int | None
-    seconds_after_best: float | None
-    test: RiseTest | None
-
-    @classmethod
-    def of(cls, curve: Curve) -> _Facts:
-        train, validation = _series(curve.train_loss), _series(curve.validation_loss)
-        if train.shape != validation.shape:
-            raise ValueError(f"the curves must have one length, got {train.size} and {validation.size} epochs")
-        infinite = bool(curve.diverged or np.isinf(train).any() or np.isinf(validation).any())
-        train, validation = (np.where(np.isfinite(x), x, np.nan) for x in (train, validation))
-        measured = np.flatnonzero(np.isfinite(train) | np.isfinite(validation))
-        best = int(np.nanargmin(validation)) + 1 if np.isfinite(validation).any() else None
-        after = None if best is None else int(measured[-1]) + 1 - best
-        test = None
-        if after and curve.best_examples is not None and curve.last_examples is not None:
-            compared = int(np.isfinite(validation).sum()) - 1
-            test = paired_rise(curve.best_examples, curve.last_examples, compared)
-        seconds = _seconds_after(curve.epoch_seconds, best)
-        return cls(train, validation, infinite, _finite(curve.chance_loss), best, after, seconds, test)
-
-    @property
-    def last_pair(self) -> int | None:
-        """Last epoch with both losses."""
-        both = np.flatnonzero(np.isfinite(self.train + self.validation))
-        return int(both[-1]) + 1 if both.size else None
-
-    def gap(self, epoch: int | None) -> float | None:
-        return None if epoch is None else _finite(self.validation[epoch - 1] - self.train[epoch - 1])
-
-    @property
-    def relative_gap(self) -> float | None:
-        gap = self.gap(self.last_pair)
-        return None if gap is None or self.last_pair is None else gap / max(_TINY, self.validation[self.last_pair - 1])
-
-    @property
-    def rise(self) -> float:
-        """Mean validation loss after the best epoch minus the best; 0.0 when nothing follows."""
-        if self.best is None:
-            return 0.0
-        after = _measured(self.validation[self.best :])
-        return float(after.mean() - self.validation[self.best - 1]) if after.size else 0.0
-
-    @property
-    def relative_rise(self) -> float:
-        return self.rise / max(_TINY, float(self.validation[self.best - 1])) if self.best is not None else 0.0
-
-    @property
-    def recent_fall(self) -> float:
-        """Fall of the validation loss over the last WINDOW measured epochs."""
-        values = _measured(self.validation)[-WINDOW - 1 :]
-        return float(values[0] - values[-1]) if values.size > 1 else 0.0
-
-    @property
-    def train_fall(self) -> float | None:
-        """Fall of the training loss from the best epoch to the last; None when not measured."""
-        if self.best is None or not np.isfinite(self.train[self.best - 1]):
-            return None
-        after = _measured(self.train[self.best :])
-        return float(self.train[self.best - 1] - after[-1]) if after.size else None
-
-
-_TINY = float(np.finfo(np.float64).tiny)
-
-
-def _series(values: Sequence[Loss]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _measured(values: Floats) -> Floats:
-    return values[np.isfinite(values)]
-
-
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _seconds_after(seconds: Sequence[Loss], best: int | None) -> float | None:
-    if best is None or not len(seconds):
-        return None
-    return _finite(float(_series(seconds[best:]).sum()))
-
-
 # --- the rules ----------------------------------------------------------------------------------
 
 
@@ -353,29 +176,29 @@ class _Finding(NamedTuple):
     strength: str = ""
 
 
-def _diverged(facts: _Facts) -> _Finding | None:
+def _diverged(facts: Facts) -> _Finding | None:
     if facts.infinite:
         return _Finding("diverged", "diverged", "a loss, gradient or metric was not finite")
-    train = _measured(facts.train)
+    train = measured(facts.train)
     if train.size > 1 and _exceeds(train[-1], train.min(), DIVERGED_FACTOR - 1, LARGE_NATS):
         return _Finding("diverged", "diverged", f"training loss ended at {train[-1]:.4g} after {train.min():.4g}")
     return None
 
 
-def _too_short(facts: _Facts) -> _Finding | None:
-    measured = int(np.isfinite(facts.validation).sum())
-    if measured >= 2:
+def _too_short(facts: Facts) -> _Finding | None:
+    losses = measured(facts.validation).size
+    if losses >= 2:
         return None
-    seen = "one validation loss was" if measured else "no validation loss was"
+    seen = "one validation loss was" if losses else "no validation loss was"
     return _Finding("too short to tell", "too short to tell", f"{seen} measured")
 
 
-def _unstable(facts: _Facts) -> _Finding | None:
-    train = _measured(facts.train)
+def _unstable(facts: Facts) -> _Finding | None:
+    train = measured(facts.train)
     for before, after in zip(train[:-1], train[1:], strict=True):
         if _exceeds(after, before, JUMP, LARGE_NATS):
             return _Finding("unstable", "unstable", f"training loss jumped from {before:.4g} to {after:.4g}")
-    spike = _spike(_measured(facts.validation))
+    spike = _spike(measured(facts.validation))
     if spike is not None:
         low, high, end = spike
         reason = f"validation loss went from {low:.4g} to {high:.4g} and back to {end:.4g}"
@@ -385,7 +208,7 @@ def _unstable(facts: _Facts) -> _Finding | None:
     return None
 
 
-def _overfitting(facts: _Facts) -> _Finding | None:
+def _overfitting(facts: Facts) -> _Finding | None:
     if not _turned(facts) or (facts.train_fall is not None and facts.train_fall < CHANGE_NATS):
         return None
     strength = "clearly" if facts.relative_rise >= STRONG_CHANGE else "weakly"
@@ -395,7 +218,7 @@ def _overfitting(facts: _Facts) -> _Finding | None:
     return _Finding("overfitting", f"overfitting after epoch {facts.best}", reason, strength)
 
 
-def _gap(facts: _Facts) -> _Finding | None:
+def _gap(facts: Facts) -> _Finding | None:
     gap, share = facts.gap(facts.last_pair), facts.relative_gap
     if gap is None or share is None or gap < LARGE_NATS or share < LARGE_GAP:
         return None
@@ -403,8 +226,8 @@ def _gap(facts: _Facts) -> _Finding | None:
     return _Finding("overfitting", "overfitting by its gap, no turning epoch", reason, "clearly")
 
 
-def _still_learning(facts: _Facts) -> _Finding | None:
-    values, share = _measured(facts.validation), facts.relative_gap
+def _still_learning(facts: Facts) -> _Finding | None:
+    values, share = measured(facts.validation), facts.relative_gap
     falling = _exceeds(values[-1] + facts.recent_fall, values[-1], CHANGE, CHANGE_NATS)
     if not falling or _risen(facts) or (share is not None and share > SMALL_GAP):
         return None
@@ -412,7 +235,7 @@ def _still_learning(facts: _Facts) -> _Finding | None:
     return _Finding("still learning", "still learning", reason)
 
 
-def _healthy(facts: _Facts) -> _Finding:
+def _healthy(facts: Facts) -> _Finding:
     if _learnt_nothing(facts):
         lowest = float(np.nanmin(facts.validation))
         reason = f"neither loss fell, and the lowest validation loss {lowest:.4g} is that of a guess, "
@@ -425,7 +248,7 @@ def _healthy(facts: _Facts) -> _Finding:
     )
 
 
-_RULES: tuple[Callable[[_Facts], _Finding | None], ...] = (
+_RULES: tuple[Callable[[Facts], _Finding | None], ...] = (
     _diverged,
     _too_short,
     _unstable,
@@ -440,20 +263,20 @@ def _exceeds(value: float, base: float, share: float, nats: float) -> bool:
     return bool(value - base >= share * base and value - base >= nats)
 
 
-def _learnt_nothing(facts: _Facts) -> bool:
+def _learnt_nothing(facts: Facts) -> bool:
     """Both losses stay at the first epoch's, the validation loss at chance; false where that is not measured."""
-    train, validation = _measured(facts.train), _measured(facts.validation)
+    train, validation = measured(facts.train), measured(facts.validation)
     if facts.chance_loss is None or train.size < 2 or validation.size < 2:
         return False
     fell = any(_exceeds(losses[0], losses.min(), CHANGE, CHANGE_NATS) for losses in (train, validation))
     return not fell and not _exceeds(facts.chance_loss, validation.min(), CHANGE, CHANGE_NATS)
 
 
-def _risen(facts: _Facts) -> bool:
+def _risen(facts: Facts) -> bool:
     return facts.relative_rise >= CHANGE and facts.rise >= CHANGE_NATS
 
 
-def _turned(facts: _Facts) -> bool:
+def _turned(facts: Facts) -> bool:
     return _risen(facts) and (facts.test is None or facts.test.outcome == "clear")
 
 
@@ -469,7 +292,7 @@ def _spike(values: Floats) -> tuple[float, float, float] | None:
     return None
 
 
-def _evidence(facts: _Facts, finding: _Finding, turning: int | None) -> dict[str, Any]:
+def _evidence(facts: Facts, finding: _Finding, turning: int | None) -> dict[str, Any]:
     """Everything that decided, as JSON values; None is not measured."""
     return {
         "reason": finding.reason,
@@ -478,10 +301,10 @@ def _evidence(facts: _Facts, finding: _Finding, turning: int | None) -> dict[str
         "turning_epoch": turning,
         "gap_at_best": facts.gap(facts.best),
         "gap_at_last": facts.gap(facts.last_pair),
-        "relative_gap_at_last": _finite(facts.relative_gap),
-        "rise": _finite(facts.rise),
-        "relative_rise": _finite(facts.relative_rise),
-        "recent_fall": _finite(facts.recent_fall),
+        "relative_gap_at_last": finite(facts.relative_gap),
+        "rise": finite(facts.rise),
+        "relative_rise": finite(facts.relative_rise),
+        "recent_fall": finite(facts.recent_fall),
         "train_fall_after_best": facts.train_fall,
         "chance_loss": facts.chance_loss,
         "epochs_after_best": facts.epochs_after_best,

@@ -9,6 +9,7 @@ import pytest
 
 import harness.verdicts as verdicts
 from harness.analysis.overfitting import advice, choose_curves, counted, gap_map, table, waste
+from harness.curves import Curve
 from harness.verdicts import LEARNT_NOTHING
 from tests.frames import epochs, summary
 from tests.published import TABLES
@@ -218,7 +219,7 @@ def test_a_model_that_learnt_nothing_is_counted_apart_and_gets_advice():
 def test_stored_evidence_of_the_present_rules_is_shown_and_nothing_is_judged_again(monkeypatch):
     trials = summary({}).assign(verdict="overfitting", verdict_words="overfitting after epoch 2")
     judged = table(summary({}), epochs(((0.5, 0.4, 0.3), (0.6, 0.5, 0.9)))).iloc[0]
-    evidence = verdicts.judge(verdicts.Curve([0.5, 0.4, 0.3], [0.6, 0.5, 0.9], [10.0] * 3)).evidence
+    evidence = verdicts.judge(Curve([0.5, 0.4, 0.3], [0.6, 0.5, 0.9], [10.0] * 3)).evidence
     trials = trials.assign(verdict_evidence=[evidence], verdict_version=verdicts.VERSION)
     monkeypatch.setattr(verdicts, "judge", None)
     row = table(trials, epochs(((0.5, 0.4, 0.3), (0.6, 0.5, 0.9)))).iloc[0]

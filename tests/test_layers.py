@@ -14,8 +14,8 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 
 # In reading order: a module imports only from lines above it. A folder stands for its files.
 ORDER = """
-errors disk drafts configuration records jobs answers explanations grouping ranking folds yaml_reader metrics verdicts
-freezing
+errors disk drafts configuration records jobs answers explanations grouping ranking folds yaml_reader metrics curves
+verdicts freezing
 masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled optimization graphs
@@ -35,9 +35,9 @@ command_reference name_reference reference
 
 COORDINATOR = """
 errors disk drafts configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
-metrics published published_tables published_folders verdicts freezing environment executors listening results roster
-shelf grid median_pruning sampling fold_pruning search deadline board asking opening adapting confirming night study
-drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor
+metrics published published_tables published_folders curves verdicts freezing environment executors listening results
+roster shelf grid median_pruning sampling fold_pruning search deadline board asking opening adapting confirming night
+study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor
 scripts exchange analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
 command_reference name_reference reference
 """.split()

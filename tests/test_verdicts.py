@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import harness.verdicts as verdicts
-from harness.verdicts import Curve, judge, paired_rise
+from harness.curves import Curve, paired_rise
+from harness.verdicts import judge
 from tests.published import P1_GAPS, TABLES, Published
 
 FALLING = (0.60, 0.45, 0.30)

@@ -19,7 +19,8 @@ import pandas as pd
 import harness.verdicts as verdicts
 from harness.analysis.answer import Answer, nothing
 from harness.analysis.parameters import KEYS, keys, levels, two_most_varied
-from harness.verdicts import Curve, Verdict
+from harness.curves import Curve
+from harness.verdicts import Verdict
 
 AT_MOST = 60
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from harness.configuration import Objective
+from harness.curves import Curve
 from harness.folds import held_out
 from harness.metrics import cross_entropy
 from harness.records import TrialOutcome
 from harness.results.epoch_writes import unpack, value_of
 from harness.results.tables import data, epoch_record, example, metric, prediction, study, trial, window
-from harness.verdicts import Curve, Verdict, judge
+from harness.verdicts import Verdict, judge
 
 Floats = npt.NDArray[np.float64]
 PHASES = ("load", "tokenise", "share", "train", "evaluate", "save", "total")
