@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import forking
+import psutil
 
 STUDY = """
 study: night
@@ -28,6 +29,41 @@ configurations:
 objective: accuracy
 keep: 2
 """
+
+
+class ForkedCommand:
+    """`harness ARGUMENTS` in the background, forked from the process that has imported everything."""
+
+    def __init__(self, folder: Path, *arguments: str, **more: float) -> None:
+        self.said = folder / "said.txt"
+        self.returncode: int | None = None
+        asked = {"folder": str(folder), "arguments": arguments, "environment": dict(os.environ), **more}
+        self.pid = forking.shared().ask(**asked, output=str(self.said))
+
+    def poll(self) -> int | None:
+        """Exit code, once it has ended."""
+        if self.returncode is None and psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
+            self.returncode = forking.shared().ask(wait=self.pid)
+        return self.returncode
+
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, None]:
+        """Everything that it said, when it has ended."""
+        end = time.monotonic() + (600 if timeout is None else timeout)
+        while self.poll() is None:
+            assert time.monotonic() < end, self.said.read_text()
+            time.sleep(0.02)
+        return self.said.read_text(), None
+
+    def send_signal(self, sig: int) -> None:
+        """To the coordinator alone."""
+        os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """Without a chance to clean up."""
+        self.send_signal(signal.SIGKILL)
+
+
+Command = subprocess.Popen[str] | ForkedCommand
 
 
 class Night:
@@ -47,6 +83,13 @@ class Night:
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+
+    def forked(self, *arguments: str, **more: float) -> ForkedCommand:
+        """As `start`, without the seconds that the imports of coordinator and workers take.
+
+        `more` is for `be_a_night` of tests/reliability/zygote.py.
+        """
+        return ForkedCommand(self.folder, *arguments, **more)
 
     def harness(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output of `harness ARGUMENTS`."""
@@ -68,7 +111,7 @@ class Night:
         finally:
             connection.close()
 
-    def wait_for(self, process: subprocess.Popen[str], seen: Callable[[], bool], seconds: float = 120) -> None:
+    def wait_for(self, process: Command, seen: Callable[[], bool], seconds: float = 120) -> None:
         """Poll until something is true of the database."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -102,14 +145,15 @@ def command(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def worker_of(coordinator: int) -> int:
-    """Process id of the worker that a coordinator started."""
+    """Process id of the worker that a coordinator started or forked."""
     children = Path(f"/proc/{coordinator}/task/{coordinator}/children").read_text().split()
-    workers = [int(pid) for pid in children if b"harness.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    workers = [pid for pid, command in commands.items() if b"harness.worker" in command or b"zygote" in command]
     assert len(workers) == 1
     return workers[0]
 
 
-def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> int:
+def end(process: Command, number: int = signal.SIGKILL) -> int:
     """Send a signal and wait; the exit code."""
     process.send_signal(number)
     process.communicate(timeout=120)

@@ -331,7 +331,7 @@ class Stopped(NamedTuple):
 def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("night")
     night = Night(folder, STUDY.format(other=without_a_mask(folder / "maskless")))
-    process = night.start("run", "night.yaml")
+    process = night.forked("run", "night.yaml")
     models = folder / "results.files" / "models"
     night.wait_for(process, lambda: bool(list(models.glob("*-training"))))
     code = end(process, signal.SIGTERM)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +18,12 @@ from benchmarks.extrapolation import epoch_seconds, whole_seconds
 from benchmarks.quality import margin_of, needed, tost
 from benchmarks.rows import asked
 from benchmarks.run import arguments, within_tolerance
+from benchmarks.run import main as benchmark
 from benchmarks.slices import cut, evaluation_rows, spread, summarise
 from harness.records import TrialOutcome
 from harness.results.store import Store
 from harness.spec import parse_study
 
-ROOT = Path(__file__).parent.parent
 SHAPE = ["none", 10, 128]
 SLICES = {
     "side": "B1",
@@ -373,11 +371,7 @@ def test_the_page_and_the_readme_show_the_newest_result() -> None:
 def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     words = "--cases full --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
     words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", *words.split(), "--out", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert benchmark([*words.split(), "--out", str(tmp_path)]) == 0
     record = json.loads(next(tmp_path.glob("*.json")).read_text())
     measured = {(each["side"], each["cache"]) for each in record["timings"]}
     assert measured == {("ours", "cold"), ("ours", "warm"), ("B1", "cold")}

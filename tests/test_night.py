@@ -93,7 +93,7 @@ def test_more_replicates_extend_a_study(tmp_path: Path) -> None:
 
 def test_a_night_killed_in_the_second_trial_ends_as_one_that_was_not(done: Night, tmp_path: Path) -> None:
     night = Night(tmp_path)
-    process = night.start("run", "night.yaml")
+    process = night.forked("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(1) >= 3)
     end(process)
     committed = night.curves()
@@ -128,7 +128,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(done: Night, tmp_path
 
 def test_a_hung_worker_fails_its_trial_by_name_and_the_night_goes_on(tmp_path: Path) -> None:
     night = Night(tmp_path, STUDY + "watchdog: 0.1\n")
-    process = night.start("run", "night.yaml")
+    process = night.forked("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(1) >= 2)
     os.kill(worker_of(process.pid), signal.SIGSTOP)
     output, _ = process.communicate(timeout=300)
@@ -139,7 +139,7 @@ def test_a_hung_worker_fails_its_trial_by_name_and_the_night_goes_on(tmp_path: P
 
 def test_a_second_run_of_the_same_study_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
     night = Night(tmp_path)
-    process = night.start("run", "night.yaml")
+    process = night.forked("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(0) >= 1)
     code, output = night.run()
     assert code == 75
@@ -148,7 +148,7 @@ def test_a_second_run_of_the_same_study_is_refused_and_told_who_holds_it(tmp_pat
 
 
 def test_a_budget_of_time_ends_the_night_and_more_time_goes_on(tmp_path: Path) -> None:
-    text = STUDY[: STUDY.index("configurations:")] + "configurations: [{epochs: 5000}]\nbudget: {time: 10}\n"
+    text = STUDY[: STUDY.index("configurations:")] + "configurations: [{epochs: 5000}]\nbudget: {time: 5}\n"
     night = Night(tmp_path, text)
     code, output = night.run()
     assert code == 0, output
@@ -157,7 +157,7 @@ def test_a_budget_of_time_ends_the_night_and_more_time_goes_on(tmp_path: Path) -
     assert first >= 1
     assert night.run()[0] == 0
     assert night.epochs_of(0) == first  # the time of the first invocation counts
-    assert night.run("--set", "budget.time=25")[0] == 0
+    assert night.run("--set", "budget.time=10")[0] == 0
     assert night.epochs_of(0) > first
 
 

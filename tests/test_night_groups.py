@@ -40,14 +40,14 @@ def test_a_grid_of_learning_rates_is_trained_together_and_measures_the_same(tmp_
 
 
 def test_trials_of_a_killed_worker_go_on_alone_and_lose_no_epoch(tmp_path):
-    night = Night(tmp_path, STUDY.replace("EPOCHS", "60"))
-    process = night.start("run", "night.yaml")
+    night = Night(tmp_path, STUDY.replace("EPOCHS", "40"))
+    process = night.forked("run", "night.yaml")
     night.wait_for(process, lambda: night.epochs_of(5) >= 2)
     os.kill(worker_of(process.pid), signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert together(night) == [None] * 6
-    assert night.rows("SELECT count(*), count(DISTINCT trial || '/' || epoch) FROM harness_epoch") == [(360, 360)]
+    assert night.rows("SELECT count(*), count(DISTINCT trial || '/' || epoch) FROM harness_epoch") == [(240, 240)]
     assert night.rows("SELECT count(*) FROM harness_incident WHERE kind = 'worker_died'") == [(6,)]
 
 

@@ -121,7 +121,7 @@ def test_the_kept_model_answers_where_transformers_loads_it(night):
 
 def test_an_interrupted_night_ends_with_the_same_numbers(night, tmp_path):
     again = prepared(tmp_path)
-    process = again.start("run", "night.yaml")
+    process = again.forked("run", "night.yaml")
     again.wait_for(process, lambda: again.epochs_of(0) >= 1)
     assert end(process, signal.SIGTERM) == 143
     code, output = again.run()

@@ -6,10 +6,11 @@ import dataclasses
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from browser import Chromium, tab
@@ -31,12 +32,26 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
     return opened(fabricate(tmp_path_factory.mktemp("large") / "results.db", TRIALS), "large")
 
 
+class Timed(NamedTuple):
+    """A page, and the processor seconds that it took."""
+
+    html: str
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def html(study: StudyFrames) -> str:
+def timed(study: StudyFrames) -> Timed:
     """The page of a study with 200 trials, whole."""
+    began = time.process_time()
     pieces = [assemble(each, study) for each in section.sections()]
     assert [each.failure for each in pieces if each.failure] == []
-    return page.render("large", "Which of them is best?", [each for each in pieces if not each.empty])
+    html = page.render("large", "Which of them is best?", [each for each in pieces if not each.empty])
+    return Timed(html, time.process_time() - began)
+
+
+@pytest.fixture(scope="module")
+def html(timed: Timed) -> str:
+    return timed.html
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +92,10 @@ def at(browser: Chromium, folder: Path, document: str) -> Chromium:
 def test_a_page_of_two_hundred_trials_is_one_file_below_five_megabytes(html: str) -> None:
     assert len(html.encode()) < 5_000_000
     assert not re.findall(r'(?:src|href)="(?!data:image/|#)', html)
+
+
+def test_a_page_of_two_hundred_trials_is_drawn_within_seconds(timed: Timed) -> None:
+    assert timed.seconds < 30
 
 
 def test_without_the_script_every_trial_and_every_curve_is_there_and_no_control(html: str, study: StudyFrames) -> None:

@@ -83,16 +83,16 @@ def fork_worker(executor: LocalExecutor, slot: int) -> _Process:
     executor.logs.mkdir(parents=True, exist_ok=True)
     log = executor.logs / f"worker-{slot}.log"
     log.touch()  # as `LocalExecutor` does: it is there before the worker is
-    pid = forked(functools.partial(be_a_worker, ours, theirs, executor.threads), log)
+    pid = forked(functools.partial(be_a_worker, ours, theirs, executor.threads, os.getpid()), log)
     theirs.close()
     process = _Process(Forked(pid), Connection(ours.detach()), log)  # type: ignore[arg-type]
     executor._processes[slot] = process
     return process
 
 
-def be_a_worker(ours: socket.socket, theirs: socket.socket, threads: int) -> None:
+def be_a_worker(ours: socket.socket, theirs: socket.socket, threads: int, coordinator: int) -> None:
     ours.close()
-    sys.argv = ["worker", str(theirs.detach()), str(threads)]
+    sys.argv = ["worker", str(theirs.detach()), str(threads), str(coordinator)]
     harness.worker.main()
 
 
@@ -132,13 +132,14 @@ def be_a_night(
     checkpoint_seconds: float | None = None,
     deaths: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    server_seconds: float = SERVER_SECONDS,
 ) -> None:
     os.chdir(folder)
     if environment is not None:
         os.environ.clear()
         os.environ.update({**environment, **FORKED})
     LocalExecutor._start = fork_worker  # type: ignore[method-assign]
-    harness.results.connecting.OPENING_SECONDS = SERVER_SECONDS
+    harness.results.connecting.OPENING_SECONDS = server_seconds
     if checkpoint_seconds is not None:
         harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
     for number, place in enumerate(deaths):  # one death at each
