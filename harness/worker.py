@@ -1,7 +1,7 @@
 """A long-lived process that does one job after another with warm weights and caches.
 
-Started as `python -m harness.worker FD THREADS`, with a socket to the coordinator as FD. It reads jobs,
-answers with messages, and knows neither Optuna nor the database. SIGTERM asks for a checkpoint
+Started as `python -m harness.worker FD THREADS COORDINATOR`, with a socket to the process COORDINATOR as FD. It reads
+jobs, answers with messages, and knows neither Optuna nor the database. SIGTERM asks for a checkpoint
 and an early end of the trial; a coordinator that is gone ends it at once.
 """
 
@@ -106,10 +106,10 @@ def die_with_the_coordinator() -> None:
 
 def main() -> None:
     """Entry of `python -m harness.worker`."""
-    descriptor, threads = int(sys.argv[1]), int(sys.argv[2])
+    descriptor, threads, coordinator = map(int, sys.argv[1:])
     die_with_the_coordinator()
-    if os.getppid() == 1:
-        return  # the coordinator died before the line above could notice
+    if os.getppid() != coordinator:  # which is 1 where it is all that a container runs
+        return  # it died before the line above could notice
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     torch.set_num_threads(threads)
     worker = Worker(Connection(descriptor))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,17 @@ def test_a_worker_dies_with_its_coordinator(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_worker_whose_coordinator_died_before_it_could_notice_does_no_job() -> None:
+    """Linux tells it of a death that comes later; its job lies in the socket already."""
+    ours, theirs = Pipe()
+    before = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    before.wait()
+    ours.send(job())
+    command = [sys.executable, "-m", "harness.worker", str(theirs.fileno()), "1", str(before.pid)]
+    with theirs:
+        worker = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    assert worker.wait(60) == 0
+    with pytest.raises((EOFError, ConnectionResetError)):  # the latter, as the job was not read
+        ours.recv()

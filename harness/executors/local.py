@@ -147,7 +147,7 @@ class LocalExecutor(Executor):
         return log
 
     def _command(self, descriptor: int) -> Sequence[str]:
-        return [sys.executable, "-m", "harness.worker", str(descriptor), str(self.threads)]
+        return [sys.executable, "-m", "harness.worker", str(descriptor), str(self.threads), str(os.getpid())]
 
     def _environment(self, slot: int) -> dict[str, str]:
         environment = without_secrets(os.environ)
