@@ -14,9 +14,10 @@ from harness.confirming import Confirming
 from harness.grid import confirming, folds
 from harness.opening import Commits, commits_of
 from harness.records import State
-from harness.results.engine import Target, database_path, is_server, open_engine
+from harness.results.engine import open_engine
 from harness.results.rows import Known, TrialRow
 from harness.results.store import Store
+from harness.results.targets import Target, database_path, is_server
 from harness.sampling import Tried
 from harness.search import Proposal, Search
 from harness.spec import PrunerSpec, StudyFile, StudySpec

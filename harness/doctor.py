@@ -18,21 +18,12 @@ from harness.errors import HarnessError, StorageError
 from harness.findings import Finding, good, note, wrong
 from harness.repair import wanted
 from harness.results import frames, recomputed, schema, soundness
-from harness.results.engine import (
-    closing,
-    database_path,
-    files_folder,
-    is_server,
-    open_engine,
-    public,
-    revision_of,
-    storage_errors,
-    trial_folder,
-)
+from harness.results.engine import closing, open_engine, revision_of
 from harness.results.invariants import violations_of_rows
 from harness.results.rows import StudyRow
 from harness.results.study_writes import studies
 from harness.results.tables import model
+from harness.results.targets import database_path, files_folder, is_server, public, storage_errors, trial_folder
 from harness.results.trial_writes import trials
 from harness.spec import StudyFile, parse_study
 

@@ -13,7 +13,7 @@ from harness.answers import Answer, SpanAnswer
 from harness.drafts import draft_of
 from harness.errors import DataError, UsageError
 from harness.predictor import Chosen, Inputs, Predictor
-from harness.results.engine import storage_errors
+from harness.results.targets import storage_errors
 from harness.row_checks import BadRows, read_texts
 from harness.sources import read_file
 

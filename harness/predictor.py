@@ -14,10 +14,10 @@ from harness.deadline import Stop
 from harness.errors import DataError, UsageError
 from harness.executors.local import LocalExecutor
 from harness.question_rows import CLASSES
-from harness.results.engine import public
 from harness.results.exports import best_kept, kept_folder
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
+from harness.results.targets import public
 from harness.spec import DataSpec
 
 QUESTIONS = "question-answering"

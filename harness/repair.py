@@ -14,13 +14,14 @@ import sqlalchemy as sa
 
 from harness.errors import HeldError, StorageError, UsageError
 from harness.results import mirror, schema, soundness
-from harness.results.engine import database_path, files_folder, is_server, public, revision_of, trial_folder
+from harness.results.engine import revision_of
 from harness.results.holders import living_holders, open_sessions
 from harness.results.mirrored import mirrored
 from harness.results.ownership import process_started
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
 from harness.results.study_writes import studies
+from harness.results.targets import database_path, files_folder, is_server, public, trial_folder
 from harness.results.trial_writes import trials
 
 UNCLAIMED = "unclaimed"  # where files go that no row speaks of

@@ -16,9 +16,9 @@ from harness.errors import HeldError, StorageError, UsageError
 from harness.jobs import Prepared
 from harness.records import EpochRecord, Incident, TrialFacts, TrialOutcome
 from harness.results import mirror
-from harness.results.engine import Target
 from harness.results.rows import SCRIPT, StudyRow
 from harness.results.store import Store
+from harness.results.targets import Target
 from harness.spec import StudyFile, parse_study
 from harness.yaml_reader import write_yaml
 

@@ -337,7 +337,7 @@ def _epochs_in(db: Path) -> int:
 
 def test_what_a_busy_database_refuses_is_written_with_the_next_record(tmp_path, monkeypatch, caplog):
     db = tmp_path / "r.db"
-    monkeypatch.setattr("harness.results.engine.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("harness.results.targets.BUSY_SECONDS", 0.05)
     made = trainer(str(tmp_path), Recorder(db, "my-script"))
     made.add_callback(Locks(db, after=7, until=12))
     with caplog.at_level(logging.ERROR, "harness.callback"):

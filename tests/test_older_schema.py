@@ -12,8 +12,9 @@ from harness.doctor import record
 from harness.errors import UsageError
 from harness.repair import repair
 from harness.results import schema
-from harness.results.engine import closing, is_server, open_engine, revision_of
+from harness.results.engine import closing, open_engine, revision_of
 from harness.results.store import Store
+from harness.results.targets import is_server
 
 ON_A_SERVER = (pytest.mark.postgres, pytest.mark.slow)
 OLD = "0005"

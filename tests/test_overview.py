@@ -13,9 +13,10 @@ from rich.console import Console
 from harness.configuration import Objective, TrialConfig
 from harness.ranking import Run, leader, plan_of
 from harness.records import TrialOutcome
-from harness.results.engine import Target, open_engine
+from harness.results.engine import open_engine
 from harness.results.overview import Overview, overviews
 from harness.results.store import Store
+from harness.results.targets import Target
 from harness.spec import StudyFile, parse_study
 from harness.terminal import status
 from tests import results_support as support

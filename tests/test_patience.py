@@ -14,7 +14,7 @@ import harness.results.engine as engines
 from harness.doctor import record
 from harness.errors import HeldError, Interrupted
 from harness.records import TrialOutcome
-from harness.results import patience
+from harness.results import patience, targets
 from harness.results.store import Store
 
 LONG = "SELECT count(*) FROM harness_trial"  # of a reader who does not end its transaction
@@ -24,7 +24,7 @@ LONG = "SELECT count(*) FROM harness_trial"  # of a reader who does not end its 
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A database without a write-ahead log, on which a transaction waits by itself for a second."""
     monkeypatch.setattr(engines, "wal_is_safe", lambda: False)
-    monkeypatch.setattr(engines, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(targets, "BUSY_SECONDS", 1)
     with Store.open(tmp_path / "results.db") as store:
         store.create_study(study_file())
     return tmp_path / "results.db"

@@ -52,7 +52,7 @@ def audit(study: StudyArgument, sets: Set = None, db: Db = DEFAULT_DB, out: Out 
     """Look at the data before the night: lengths, truncation, balance, duplicates, overlap."""
     from harness.auditor import audit_study
     from harness.report.audit import draw_audit
-    from harness.results.engine import files_folder
+    from harness.results.targets import files_folder
 
     file = study_of(study, sets, db)
     counts = audit_study(file, files_folder(db) / "logs", stop_on_signals())
@@ -76,7 +76,7 @@ def plan(
     from harness.coming import begun
     from harness.executors.local import LocalExecutor
     from harness.plan import plan_study
-    from harness.results.engine import files_folder
+    from harness.results.targets import files_folder
     from harness.study import sharing
 
     budget = bytes_of(cache_budget)

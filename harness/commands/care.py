@@ -20,7 +20,7 @@ def doctor(study: Study = None, as_json: Json = False, db: Db = DEFAULT_DB) -> N
     from harness.doctor import examine, study_in
     from harness.errors import UsageError
     from harness.findings import exit_code
-    from harness.results.engine import public
+    from harness.results.targets import public
     from harness.spec import read_study
     from harness.terminal import examination
 

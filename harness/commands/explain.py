@@ -38,7 +38,7 @@ def explain(
     """Say which words mattered: for the surest wrong and right answers, for chosen examples, or for your own text."""
     from harness.explaining import explain_examples, explain_inputs
     from harness.predictor import choose, typed_inputs
-    from harness.results.engine import files_folder
+    from harness.results.targets import files_folder
 
     options = {"--text": text, "--pair": pair, "--question": question, "--context": context}
     typed = {option: value for option, value in options.items() if value is not None}

@@ -119,8 +119,9 @@ def status(
 ) -> None:
     """What runs, what is done, the best so far, time to finish, failures by reason."""
     from harness.grid import whole
-    from harness.results.engine import open_engine, public
+    from harness.results.engine import open_engine
     from harness.results.overview import overviews
+    from harness.results.targets import public
     from harness.spec import parse_study
     from harness.terminal import remaining
     from harness.terminal import status as status_of

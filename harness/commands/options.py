@@ -52,9 +52,10 @@ LONGEST_NAME = 200  # characters; systems end at 255 bytes
 
 def study_of(study: str, sets: list[str] | None, db: str) -> StudyFile:
     """A study file from disk, or from the database by the study's name."""
-    from harness.results.engine import open_engine, public
+    from harness.results.engine import open_engine
     from harness.results.overview import overviews
     from harness.results.rows import SCRIPT
+    from harness.results.targets import public
     from harness.spec import parse_study, read_study
 
     if published_name(study) is not None:

@@ -37,8 +37,8 @@ def reproduce(
     The recorded numbers are only read; the verdict is added as an incident of the trial.
     """
     from harness.reproducing import reproduce as run_again
-    from harness.results.engine import public
     from harness.results.store import Store
+    from harness.results.targets import public
 
     if not exists(db):
         raise UsageError(f"there is no database {public(db)}; --db names another")

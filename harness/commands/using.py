@@ -110,7 +110,7 @@ def predict(
     """Label a text or answer a question with the best kept model of a study, or do so for every row of a file."""
     from harness.prediction_files import Targets
     from harness.predictor import Predictor, choose, typed_inputs
-    from harness.results.engine import files_folder
+    from harness.results.targets import files_folder
 
     given = {"--text": text, "--pair": pair, "--question": question, "--context": context}
     typed = {option: value for option, value in given.items() if value is not None}
@@ -190,7 +190,7 @@ def demo(
     """Open a local page on which the best kept model of a study answers; Ctrl-C ends it."""
     from harness.demo import serve
     from harness.predictor import Predictor, choose
-    from harness.results.engine import files_folder
+    from harness.results.targets import files_folder
 
     chosen = choose(db, name_of(study), trial)
     _tell_model(chosen)

@@ -15,7 +15,7 @@ from typing import Any
 from harness.configuration import fingerprint
 from harness.errors import UnavailableError, UsageError
 from harness.exchange.runs import Run
-from harness.results.engine import storage_errors
+from harness.results.targets import storage_errors
 
 FILE = "mlflow.db"
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}

@@ -13,7 +13,7 @@ from typing import Any
 from harness.drafts import draft_of
 from harness.errors import UnavailableError
 from harness.exchange.runs import Run
-from harness.results.engine import storage_errors
+from harness.results.targets import storage_errors
 
 STATUS = {"complete": "STATUS_SUCCESS", "pruned": "STATUS_FAILURE", "failed": "STATUS_FAILURE"}
 

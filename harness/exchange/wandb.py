@@ -18,7 +18,7 @@ from typing import Any
 from harness.drafts import draft_of
 from harness.errors import UnavailableError, UsageError
 from harness.exchange.runs import Run
-from harness.results.engine import storage_errors
+from harness.results.targets import storage_errors
 
 OPENING = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK = 32 * 1024

@@ -5,7 +5,6 @@ With `soundness.py` the only module with SQLite-only SQL. A path is a file, a `p
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sqlite3
 import tempfile
@@ -18,47 +17,16 @@ from typing import Any
 import filelock
 import sqlalchemy as sa
 
-import harness.disk as disk
-from harness.errors import HarnessError, HeldError, SpecError, StorageError, UnavailableError, UsageError
-from harness.results import definitions, schema
+from harness.errors import SpecError, StorageError, UsageError
+from harness.results import definitions, schema, targets
 from harness.results.connecting import connected, nothing_left, outlives_restarts
 from harness.results.filesystems import network_file_system
+from harness.results.targets import Target, database_path, files_folder, is_server, public, server_url, storage_errors
 from harness.results.views import VIEWS
 
-Target = str | Path
-BUSY_SECONDS = 60
-SERVERS = ("postgresql", "postgresql+psycopg")
 # Within a minute a server notices a coordinator whose machine is gone, and gives its lock to the next.
 NOTICE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 LOCK_KEY = 4_713_000_000  # PostgreSQL advisory lock of creation; a study's own is LOCK_KEY + its id
-
-
-def is_server(target: Target) -> bool:
-    """Whether the target is the URL of a database server rather than a file."""
-    return isinstance(target, str) and "://" in target and not target.startswith("sqlite:")
-
-
-def database_path(target: Target) -> Path:
-    """The file that a path or an `sqlite:///` URL names, absolute."""
-    if isinstance(target, str) and target.startswith("sqlite:///"):
-        target = target.removeprefix("sqlite:///")
-    return Path(target).absolute()
-
-
-def files_folder(target: Target) -> Path:
-    """Where checkpoints, caches and kept models lie: `results.files` beside `results.db`.
-
-    Those of a server's database lie in the folder where harness is started, under the database's name.
-    """
-    if is_server(target):
-        name = urllib.parse.quote(server_url(target).database or "postgres", safe="")
-        return Path(f"{name}.postgresql.files").absolute()
-    return database_path(target).with_suffix(".files")
-
-
-def trial_folder(files: Path, trial_id: int) -> Path:
-    """A trial's own folder, named by id and never by a user's text."""
-    return files / "trials" / f"t{trial_id:06d}"
 
 
 def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -107,7 +75,7 @@ def _sqlite_engine(path: Path, read_only: bool) -> sa.Engine:
         url = sa.URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
     else:
         url = sa.URL.create("sqlite", database=str(path))
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    engine = sa.create_engine(url, connect_args={"timeout": targets.BUSY_SECONDS}, hide_parameters=True)
     configure_sqlite(engine, read_only)
     return engine
 
@@ -122,7 +90,7 @@ def _roll_back(path: Path) -> None:
     """Undo the commit in whose middle a writer was killed, which a read-only connection cannot do."""
     if not path.with_name(path.name + "-journal").exists():
         return
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    connection = sqlite3.connect(path, timeout=targets.BUSY_SECONDS)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
@@ -134,7 +102,7 @@ def _roll_back(path: Path) -> None:
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy says BEGIN itself
     for pragma in (
-        f"busy_timeout={BUSY_SECONDS * 1000}",
+        f"busy_timeout={targets.BUSY_SECONDS * 1000}",
         "synchronous=FULL",
         "foreign_keys=ON",
         "mmap_size=0",
@@ -165,7 +133,7 @@ def _create_once(path: Path) -> None:
         return
     files = files_folder(path)
     files.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(files / "creation.lock", timeout=BUSY_SECONDS):
+    with filelock.FileLock(files / "creation.lock", timeout=targets.BUSY_SECONDS):
         if path.exists():
             return
         handle, name = tempfile.mkstemp(prefix=draft_prefix(path), suffix=".db", dir=path.parent)  # mode 0600
@@ -334,7 +302,7 @@ def _behind(found: str | None) -> str:
 def _upgrade_file(engine: sa.Engine, path: Path) -> None:
     """Bring an older file to our schema, under the lock and after a copy."""
     files_folder(path).mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
+    with filelock.FileLock(files_folder(path) / "creation.lock", timeout=targets.BUSY_SECONDS):
         with engine.connect() as connection:
             if schema.revision(connection, str(path)) == schema.HEAD:
                 return
@@ -363,86 +331,7 @@ def back_up(path: Path, copy: Path) -> None:
     _sync_folder(path.parent)
 
 
-@contextmanager
-def storage_errors(target: Target | sa.URL) -> Iterator[None]:
-    """Turn a database's or the system's refusal into an error with an exit code and a remedy."""
-    target = _shown(target)
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        raise _explained(error.orig, target) from error
-    except (sqlite3.Error, OSError, filelock.Timeout, UnicodeDecodeError) as error:
-        raise _explained(error, target) from error
-
-
-def _shown(target: Target | sa.URL) -> Target:
-    """A file by its path instead of the URL that it was opened with, a server without its password."""
-    if not isinstance(target, sa.URL):
-        return public(target) if is_server(target) else target
-    if target.get_backend_name() != "sqlite":
-        return public(target)
-    name = str(target.database)
-    return urllib.parse.unquote(name.removeprefix("file:")) if name.startswith("file:") else name
-
-
-def _explained(error: BaseException | None, target: Target) -> HarnessError:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if disk.is_full(error):
-        server = f"the disk of {target} is full; everything recorded is safe. Free some space there, run again"
-        return HeldError(server) if is_server(str(target)) else disk.full(database_path(str(target)))
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or isinstance(error, filelock.Timeout):
-        return HeldError(f"{target} was locked by another process for more than {BUSY_SECONDS} seconds; run again")
-    if name in ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY"):
-        return StorageError(
-            f"a process was killed while it wrote {target}, and its half of a commit cannot be undone where nothing "
-            "can be written; copy the file together with those beside it to a place that you can write"
-        )
-    if name == "SQLITE_NOTADB":
-        return SpecError(f"{target} is no database file; it was left as it is")
-    if name.startswith("SQLITE_CORRUPT") or isinstance(error, UnicodeDecodeError):
-        return StorageError(
-            f"{target} is damaged; it was left as it is. `sqlite3 FILE .recover` saves what can be read"
-        )
-    if name.startswith("SQLITE_CONSTRAINT") or "UniqueViolation" in type(error).__name__:
-        return StorageError(f"{target} refuses a row that is there already or breaks a rule: {error}")
-    if is_server(target) and _unreachable(error):
-        return UnavailableError(f"{target} cannot be reached: {error}; start the server, or name another with --db")
-    return StorageError(f"{target} cannot be used: {error}; `--db` names another place")
-
-
-def _unreachable(error: BaseException | None) -> bool:
-    """Whether a server is away, starts or stops, refuses the connection, or has no room for one more."""
-    code = getattr(error, "sqlstate", "") or ""
-    return type(error).__name__ == "OperationalError" and not code or code[:2] in ("08", "28", "53", "57")
-
-
 # --- servers ------------------------------------------------------------------------------------------
-
-
-def server_url(target: Target) -> sa.URL:
-    """The URL of a server that can be used.
-
-    Raises:
-        UsageError: it is none, or of another kind of server.
-    """
-    example = "postgresql+psycopg://USER@HOST/DATABASE"
-    try:
-        url = sa.make_url(str(target))
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise UsageError(f"--db is no URL of a server; write {example}") from error
-    if url.drivername not in SERVERS:
-        raise UsageError(f"--db names a {url.drivername} server; harness works with {example}, or with a file")
-    if importlib.util.find_spec("psycopg") is None:
-        raise UsageError("a PostgreSQL server needs the package psycopg: pip install '.[postgres]' in harness's folder")
-    return url.set(drivername="postgresql+psycopg")
-
-
-def public(target: Target | sa.URL) -> str:
-    """A database as messages may name it: a server without password and options."""
-    if not isinstance(target, sa.URL) and not is_server(target):
-        return str(target)
-    url = target if isinstance(target, sa.URL) else server_url(target)
-    return url.set(password=None, query={}).render_as_string()
 
 
 def _open_server(target: str, read_only: bool, create: bool) -> sa.Engine:
@@ -490,7 +379,7 @@ def creation_lock(engine: sa.Engine) -> Iterator[None]:
     """One process at a time makes tables in this database, ours or Optuna's."""
     if engine.dialect.name == "sqlite":
         path = Path(str(engine.url.database))
-        with filelock.FileLock(files_folder(path) / "creation.lock", timeout=BUSY_SECONDS):
+        with filelock.FileLock(files_folder(path) / "creation.lock", timeout=targets.BUSY_SECONDS):
             yield
         return
     with connected(engine) as connection:

@@ -17,9 +17,9 @@ from harness.drafts import draft_of
 from harness.errors import StorageError, UsageError
 from harness.ranking import Run, leader, plan_of
 from harness.results import frames
-from harness.results.engine import storage_errors
 from harness.results.rows import TrialRow
 from harness.results.store import Store
+from harness.results.targets import storage_errors
 from harness.results.text import guard, plain
 
 Format = Literal["csv", "parquet", "json"]

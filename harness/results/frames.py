@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from harness.errors import StorageError, UsageError
 from harness.results import tables, views
 from harness.results.columns import Json
-from harness.results.engine import storage_errors
 from harness.results.epoch_writes import unpack
 from harness.results.tables import configuration, prediction, study, trial
+from harness.results.targets import storage_errors
 
 UNSTATED = ("epochs", "batch_size", "effective_batch_size", "learning_rate", "max_length", "freeze")
 

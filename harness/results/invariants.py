@@ -18,13 +18,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from harness.results import mirror, outcomes
-from harness.results.engine import storage_errors
 from harness.results.holders import living_holders
 from harness.results.mirrored import mirrored
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.soundness import broken_references, integrity_faults
 from harness.results.study_writes import studies
 from harness.results.tables import configuration, epoch_record, incident, metric, trial
+from harness.results.targets import storage_errors
 from harness.results.trial_writes import trials
 
 PASSING = "`harness run` mends it as it goes on, `harness repair` at once"

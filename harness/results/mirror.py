@@ -24,10 +24,11 @@ from harness.configuration import hyperparameters
 from harness.errors import SpecError
 from harness.results import mirror_rows
 from harness.results.connecting import outlives_restarts
-from harness.results.engine import BUSY_SECONDS, configure_sqlite, creation_lock, storage_errors
+from harness.results.engine import configure_sqlite, creation_lock
 from harness.results.mirrored import MARK, STUDIES, Mirrored, numbers, one_nan
 from harness.results.rows import StudyRow, TrialRow
 from harness.results.store import Store
+from harness.results.targets import BUSY_SECONDS, storage_errors
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}

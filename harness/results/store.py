@@ -32,11 +32,12 @@ from harness.results import (
     trial_writes,
 )
 from harness.results.connecting import outlives_restarts
-from harness.results.engine import Target, files_folder, open_engine, storage_errors, trial_folder
+from harness.results.engine import open_engine
 from harness.results.rows import FINISHED, StudyRow, TrialRow
 from harness.results.server import HeldSession
 from harness.results.session_writes import Session
 from harness.results.study_writes import Source
+from harness.results.targets import Target, files_folder, storage_errors, trial_folder
 from harness.results.trial_writes import Origin
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 from nbformat import v4
 
-from harness.results.engine import Target, database_path
+from harness.results.targets import Target, database_path
 
 DATABASE_VARIABLE = "HARNESS_DB"
 """Environment variable that names a server; its URL may hold a password, and is never written down."""

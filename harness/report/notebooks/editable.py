@@ -16,7 +16,7 @@ from harness.report.notebooks.execution import CELL_SECONDS, execute
 from harness.report.notebooks.kinds import KINDS, objective_of
 from harness.report.study_frames import StudyFrames, opened
 from harness.report.tables import markdown_text
-from harness.results.engine import Target, database_path, is_server
+from harness.results.targets import Target, database_path, is_server
 
 FOLDER = Path(__file__).parent
 

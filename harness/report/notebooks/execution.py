@@ -20,7 +20,7 @@ from nbformat import v4
 from harness.report.display_data import FAILURE
 from harness.report.notebooks.books import DATABASE_VARIABLE
 from harness.report.tables import markdown_text
-from harness.results.engine import is_server
+from harness.results.targets import is_server
 
 START_SECONDS, CELL_SECONDS = 60, 180
 

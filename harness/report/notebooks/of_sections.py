@@ -17,7 +17,7 @@ from harness.report.notebooks.execution import failed
 from harness.report.pieces import Piece
 from harness.report.section import Section
 from harness.report.tables import markdown_text
-from harness.results.engine import is_server
+from harness.results.targets import is_server
 
 EXECUTED_UP_TO = 10_000
 """Trials of a study whose notebook is executed; beyond, its outputs are those of the page (see `fill`)."""
