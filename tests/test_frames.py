@@ -81,12 +81,11 @@ def test_the_summary_of_one_study_has_the_rows_of_the_view(engine):
     assert len(both) == 2 and len(empty) == 0
 
 
-def test_curves_and_loads_are_those_of_the_whole_frames(engine):
-    epochs, records = frames.epochs(engine, "probe"), frames.epoch_records(engine, "probe")
+def test_curves_are_those_of_the_whole_frame(engine):
+    epochs = frames.epochs(engine, "probe")
     losses = frames.losses(engine, "probe")
     assert list(losses) == ["study", "trial", "epoch", "train_loss", "validation_loss", "epoch_seconds"]
     pd.testing.assert_frame_equal(losses, epochs[list(losses)])
-    pd.testing.assert_frame_equal(frames.loads(engine, "probe"), records[["trial", "load"]])
     assert frames.losses(engine, "empty").dtypes.equals(losses.dtypes)
 
 
@@ -165,3 +164,12 @@ def test_reading_waits_for_no_writer(engine, database):
         connection.execute(sa.select(1))  # an open write transaction that has written nothing yet
         assert len(frames.summary(engine, "probe")) == 2
     writer.dispose()
+
+
+def test_frames_read_in_several_parts_are_those_read_in_one(engine, monkeypatch):
+    readers = (frames.metrics, frames.epoch_records, frames.trial_details, frames.examples, frames.incidents)
+    whole = [read(engine, "probe") for read in readers]
+    assert max(map(len, whole)) > 2
+    monkeypatch.setattr(frames, "ROWS_AT_A_TIME", 1)
+    for read, expected in zip(readers, whole, strict=True):
+        pd.testing.assert_frame_equal(read(engine, "probe"), expected)

@@ -53,7 +53,7 @@ def curves(values: pd.DataFrame, records: pd.DataFrame, windows: pd.DataFrame) -
         "joules": ordered["energy_joules"].astype("float64"),
     }
     for unit, amounts in each.items():
-        spent[unit] = _until(amounts.to_numpy(), spent["trial"].to_numpy())
+        spent[unit] = _until(amounts.to_numpy("float64"), spent["trial"].to_numpy("int64"))
     found = spent.merge(values[["trial", "epoch", "value"]], on=["trial", "epoch"], how="left")
     return found[CURVES]
 

@@ -20,7 +20,7 @@ def curves(study: StudyFrames, objective: Objective) -> pd.DataFrame:
 
     def read() -> pd.DataFrame:
         values = frames.validation_curve(study.engine, study.name, objective.metric)
-        return budgets.curves(values, frames.epoch_records(study.engine, study.name), study.windows)
+        return budgets.curves(values, study.epoch_records, study.windows)
 
     return study.once(f"spent until {objective.metric}", read)
 

@@ -125,6 +125,11 @@ class StudyFrames:
         return frames.epochs(self.engine, self.name)
 
     @cached_property
+    def epoch_records(self) -> pd.DataFrame:
+        """Times, FLOPs, energy and load of every epoch, without its metrics."""
+        return frames.epoch_records(self.engine, self.name)
+
+    @cached_property
     def losses(self) -> pd.DataFrame:
         """The loss curves: columns study, trial, epoch, train_loss, validation_loss, epoch_seconds of harness_epoch."""
         return frames.losses(self.engine, self.name)
@@ -132,7 +137,7 @@ class StudyFrames:
     @cached_property
     def loads(self) -> pd.DataFrame:
         """Other processes' share of the CPUs in every epoch: columns trial, load."""
-        return frames.loads(self.engine, self.name)
+        return self.epoch_records[["trial", "load"]]
 
     @cached_property
     def group_metrics(self) -> pd.DataFrame:

@@ -88,10 +88,19 @@ class Json(sa.TypeDecorator[Any]):
         Raises:
             StorageError: when it is no JSON, which we never wrote.
         """
-        try:
-            return None if value is None else json.loads(value)
-        except ValueError as error:
-            raise StorageError(f"a stored JSON value cannot be read ({error}): the database is damaged") from error
+        return json_value(value)
+
+
+def json_value(text: str | None) -> Any:
+    """The value of a stored JSON text.
+
+    Raises:
+        StorageError: when it is no JSON, which we never wrote.
+    """
+    try:
+        return None if text is None else json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"a stored JSON value cannot be read ({error}): the database is damaged") from error
 
 
 def utc_now() -> str:

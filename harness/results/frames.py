@@ -5,6 +5,8 @@ Every function takes an engine, best one of `open_engine(target, read_only=True)
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ import sqlalchemy as sa
 
 from harness.errors import StorageError, UsageError
 from harness.results import tables, views
-from harness.results.columns import Json
+from harness.results.columns import Json, json_value
 from harness.results.epoch_writes import unpack
 from harness.results.tables import configuration, prediction, study, trial
 from harness.results.targets import storage_errors
 
+ROWS_AT_A_TIME = 10_000
 UNSTATED = ("epochs", "batch_size", "effective_batch_size", "learning_rate", "max_length", "freeze")
 
 
@@ -95,14 +98,6 @@ def windows(engine: sa.Engine, study: str) -> pd.DataFrame:
 def epoch_records(engine: sa.Engine, study: str) -> pd.DataFrame:
     """Times, FLOPs and load of every epoch: trial, epoch and the other columns of harness_epoch_record."""
     return _of_trials(engine, study, tables.epoch_record, *list(tables.epoch_record.c)[1:])
-
-
-def loads(engine: sa.Engine, study: str) -> pd.DataFrame:
-    """Other processes' share of the CPUs in every epoch: trial, load."""
-    record = tables.epoch_record
-    query = sa.select(trial.c.number.label("trial"), record.c.load).join(trial, trial.c.id == record.c.trial_id)
-    query = query.where(trial.c.study_id == _study_id(engine, study))
-    return _read(engine, query.order_by(trial.c.number, record.c.epoch))
 
 
 def predictions(
@@ -237,18 +232,45 @@ def _of_trials(
 
 
 def _read(engine: sa.Engine, query: sa.Select[Any]) -> pd.DataFrame:
-    """A frame whose dtypes do not depend on its rows: Int64 for counts, float64, str, object for parsed JSON."""
-    with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
-        result = connection.execute(query)
-        rows = [tuple(row) for row in result]
+    """A frame whose dtypes do not depend on its rows: Int64 for counts, float64, str, object for parsed JSON.
+
+    Rows become columns some thousands at a time, for as Python objects those of a large study fill the memory.
+    """
     columns = list(query.selected_columns)
-    series: dict[str, pd.Series[Any]] = {}
-    for i, column in enumerate(columns):
-        try:
-            series[column.name] = pd.Series([row[i] for row in rows], dtype=_dtype(column))
-        except (TypeError, ValueError) as error:
-            raise StorageError(f"column {column.name} holds another type ({error}): the database is damaged") from error
-    return pd.DataFrame(series)
+    raw = [sa.type_coerce(c, sa.Text()).label(c.name) if isinstance(c.type, Json) else c for c in columns]
+    parts: list[list[pd.Series[Any]]] = [[_series(column, ()) for column in columns]]
+    with storage_errors(engine.url.set(password=None)), engine.connect() as connection:
+        result = connection.execute(query.with_only_columns(*raw, maintain_column_froms=True))
+        for rows in result.partitions(ROWS_AT_A_TIME):
+            values = zip(*rows, strict=True)
+            parts.append([_series(column, each) for column, each in zip(columns, values, strict=True)])
+    # without the empty first part unless it is the only one
+    of_columns = zip(*(parts[1:] or parts), strict=True)
+    joined = zip(columns, of_columns, strict=True)
+    return pd.DataFrame({column.name: pd.concat(each, ignore_index=True) for column, each in joined})
+
+
+def _series(column: sa.ColumnElement[Any], values: Sequence[Any]) -> pd.Series[Any]:
+    read = _parsed(values) if isinstance(column.type, Json) else list(values)
+    try:
+        series: pd.Series[Any] = pd.Series(read, dtype=_dtype(column))
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"column {column.name} holds another type ({error}): the database is damaged") from error
+    return series
+
+
+def _parsed(texts: Sequence[str | None]) -> list[Any]:
+    """The values of JSON texts; parsed together, their keys are in memory once.
+
+    Raises:
+        StorageError: when one is no JSON.
+    """
+    try:
+        found: list[Any] = json.loads(f"[{','.join('null' if text is None else text for text in texts)}]")
+    except (TypeError, ValueError):
+        found = []
+    # one by one, which tells what is wrong, where they are not one value each
+    return found if len(found) == len(texts) else [json_value(text) for text in texts]
 
 
 def _dtype(column: sa.ColumnElement[Any]) -> Any:

@@ -15,7 +15,6 @@ from harness.report.paper import conditions, references
 from harness.report.paper.prose import Paragraph, Sentence
 from harness.report.paper.space import dimension
 from harness.report.study_frames import StudyFrames
-from harness.results import frames
 
 ADAMW = "AdamW (beta 0.9 and 0.999, epsilon 1e-8)"
 PUBLISHED = (
@@ -246,7 +245,7 @@ def _energy(study: StudyFrames) -> Paragraph:
         return []
     told = f"The device used {significant(float(joules.sum()) / 3.6e6)} kWh in training and evaluating"
     of = "all trials" if len(joules) == len(study.summary) else f"the {len(joules)} trials whose energy is known"
-    sources = frames.epoch_records(study.engine, study.name)["energy_source"].dropna()
+    sources = study.epoch_records["energy_source"].dropna()
     shared = "; other processes used it too" if sources.str.contains("shared").any() else ""
     return [Sentence(f"{told} {of}{shared}.")]
 

@@ -21,7 +21,6 @@ from harness.report.charts import budgets as charts
 from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
-from harness.results import frames
 
 _AT_MOST = 12  # configurations compared, the best by the end
 _NAMED = 6  # of them in colour
@@ -216,7 +215,7 @@ def _notes(
 
 
 def _energy_sources(study: StudyFrames) -> list[str]:
-    records = frames.epoch_records(study.engine, study.name)
+    records = study.epoch_records
     return [str(source) for source in records["energy_source"].dropna().unique()]
 
 
