@@ -34,8 +34,8 @@ keep: 2
 class ForkedCommand:
     """`harness ARGUMENTS` in the background, forked from the process that has imported everything."""
 
-    def __init__(self, folder: Path, *arguments: str, **more: float) -> None:
-        self.said = folder / "said.txt"
+    def __init__(self, folder: Path, said: Path, *arguments: str, **more: float) -> None:
+        self.said = said
         self.returncode: int | None = None
         asked = {"folder": str(folder), "arguments": arguments, "environment": dict(os.environ), **more}
         self.pid = forking.shared().ask(**asked, output=str(self.said))
@@ -89,7 +89,7 @@ class Night:
 
         `more` is for `be_a_night` of tests/reliability/zygote.py.
         """
-        return ForkedCommand(self.folder, *arguments, **more)
+        return ForkedCommand(self.folder, self.folder / "said.txt", *arguments, **more)
 
     def harness(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output of `harness ARGUMENTS`."""

@@ -29,13 +29,18 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         holder.communicate()
 
 
+def mounted(disk: Path) -> tuple[int, Path]:
+    """In whose namespace a small file system is, and as which folder there."""
+    return int(disk.parts[2]), Path("/", *disk.parts[4:])
+
+
 def inside(disk: Path) -> list[str]:
     """What to put before a command so that it runs where the file system is mounted, with it as working folder.
 
     SQLite needs this: it resolves the link within the path, which leads it out of the namespace.
     """
-    holder, folder = disk.parts[2], Path("/", *disk.parts[4:])
-    enter = ["nsenter", "--target", holder, "--user", "--mount", "--preserve-credentials"]
+    holder, folder = mounted(disk)
+    enter = ["nsenter", "--target", str(holder), "--user", "--mount", "--preserve-credentials"]
     return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder)]
 
 

@@ -6,6 +6,7 @@ starting them; all the rest is the product's own. `deaths` names the places wher
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import gc
 import importlib
@@ -133,7 +134,10 @@ def be_a_night(
     deaths: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     server_seconds: float = SERVER_SECONDS,
+    within: int | None = None,
 ) -> None:
+    if within is not None:
+        enter(within)
     os.chdir(folder)
     if environment is not None:
         os.environ.clear()
@@ -146,6 +150,16 @@ def be_a_night(
         plant(place, Path(folder) / f"died{number or ''}")
     sys.argv = ["harness", *arguments]
     harness.cli.main()
+
+
+def enter(holder: int) -> None:
+    """See the file systems that a process has mounted for itself, as `nsenter --user --mount` does."""
+    system = ctypes.CDLL(None, use_errno=True)
+    spaces = [os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY) for kind in ("user", "mnt")]
+    for space in spaces:
+        if system.setns(space, 0):
+            raise OSError(ctypes.get_errno(), f"the namespaces of process {holder} cannot be entered")
+        os.close(space)
 
 
 def read_once(real: Callable[[str, str], ModuleType]) -> Callable[[str, str], ModuleType]:
