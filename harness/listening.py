@@ -1,7 +1,8 @@
 """For how long a worker has been silent: while the coordinator waits for something else, nobody could have heard it.
 
 A locked database, a server that is away or a slow sampler keep the coordinator from listening, and a worker that has
-told of an epoch waits for its answer meanwhile.
+told of an epoch waits for its answer meanwhile. A job that a scheduler suspends and a paused container or machine stop
+coordinator and workers together, mostly while it listens: what that takes beyond its time is not listening either.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ class Listening:
 
     def messages(self) -> list[tuple[int, Message]]:
         """What workers said, as (slot, message); waits a moment for it."""
-        away = time.monotonic() - self._until
-        self._missed = away if away > TICK_SECONDS else 0.0
+        began = time.monotonic()
         found = self._executor.messages(TICK_SECONDS)
-        self._until = time.monotonic()
+        ended = time.monotonic()
+        lost = (began - self._until, ended - began - TICK_SECONDS)
+        self._missed = sum(seconds for seconds in lost if seconds > TICK_SECONDS)
+        self._until = ended
         return found
 
     def excused(self, heard: float) -> float:
-        """When a worker was heard last, later by the time for which nobody listened before `messages` was called.
+        """When a worker was heard last, later by the time for which nobody listened up to the end of `messages`.
 
         Args:
             heard: by the monotonic clock, as what is returned.

@@ -24,6 +24,7 @@ from harness.errors import DataError, HarnessError, HeldError, Interrupted, Usag
 from harness.executors.base import Executor
 from harness.executors.local import LocalExecutor
 from harness.jobs import EXACT_BATCHES, Demand, Prepared, Sharing, TrainJob, TrialJob
+from harness.listening import Listening
 from harness.night import selection
 from harness.opening import data_at, preparation_of
 from harness.records import EpochRecord, Incident, JobDone, TrialFacts, TrialOutcome, WorkerDied
@@ -37,7 +38,6 @@ from harness.spec import StudySpec
 from harness.study import file_of, sharing
 
 KIND = "reproduction"  # of the incident that tells of it
-TICK_SECONDS = 0.5
 Told = Callable[[str], None]
 
 
@@ -243,11 +243,13 @@ class _Run:
 
     def through(self) -> Second:
         """All that the worker tells of the trial."""
-        second, heard = Second(), time.monotonic()
+        second, heard, listening = Second(), time.monotonic(), Listening(self.executor)
         self.told(f"running trial {self.subject.name} again with {self.subject.threads} thread(s) …")
         self.executor.submit(0, TrainJob((self.job,)))
         while True:
-            for _, message in self.executor.messages(TICK_SECONDS):
+            found = listening.messages()
+            heard = listening.excused(heard)
+            for _, message in found:
                 heard = time.monotonic()
                 if isinstance(message.event, JobDone):
                     return second
@@ -255,7 +257,7 @@ class _Run:
             if self.stop.asked:
                 self.executor.kill(0)
                 raise Interrupted("interrupted; the record is as it was", self.stop.exit_code)
-            if time.monotonic() - heard > self.subject.spec.watchdog * 60:
+            if listening.silence(heard) > self.subject.spec.watchdog * 60:
                 self.executor.kill(0)
                 raise HarnessError(f"no step for {self.subject.spec.watchdog:g} minutes; the worker was killed")
 

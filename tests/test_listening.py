@@ -123,6 +123,21 @@ def test_seconds_away_are_excused_and_seconds_of_listening_are_not(clock: Clock)
     assert ear.silence(heard) == pytest.approx(4 * 0.5 + 0.4)
 
 
+def test_a_suspension_that_falls_into_listening_is_excused_and_a_tick_too_long_is_not(clock: Clock) -> None:
+    ear, heard = Listening(clock), clock.now  # type: ignore[arg-type]
+    for clock.listening in (0.5, 60.0, 0.9, 0.1):  # 59.5 s more than it was asked to take, and 0.4 s of a busy machine
+        ear.messages()
+        heard = ear.excused(heard)
+    assert ear.silence(heard) == pytest.approx(0.5 + 0.5 + 0.9 + 0.1)
+
+
+def test_a_suspension_is_excused_whether_it_began_while_listening_or_before(clock: Clock) -> None:
+    ear, heard = Listening(clock), clock.now  # type: ignore[arg-type]
+    clock.now, clock.listening = clock.now + 30, 40.0
+    ear.messages()
+    assert ear.silence(ear.excused(heard)) == pytest.approx(0.5)
+
+
 def test_a_worker_that_began_while_nobody_listened_is_not_excused_into_the_future(clock: Clock) -> None:
     ear = Listening(clock)  # type: ignore[arg-type]
     clock.now += 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +25,7 @@ from harness.drift import Drift
 from harness.errors import DataError, HarnessError, HeldError, UsageError
 from harness.executors.local import LocalExecutor
 from harness.jobs import TrialJob
-from harness.records import TrialOutcome
+from harness.records import Message, TrialOutcome
 from harness.reproducing import KIND, find, run_again
 from harness.results.store import Store
 from harness.spec import parse_study
@@ -255,6 +256,32 @@ def test_a_second_run_that_could_not_end_is_no_drift(
             run_again(store, subject, 0.0, scripted.Scripted(unfinished), tmp_path, lambda line: None, Stop())
         with store.transaction() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM harness_incident").scalar() == 0
+
+
+class Suspended(scripted.Scripted):
+    """Workers and we are stopped together, or the workers alone: for 2.5 s after their first word nothing is said."""
+
+    def __init__(self, together: bool) -> None:
+        super().__init__(scripted.complete)
+        self.silent = [2.5] if together else [0.5] * 5
+
+    def messages(self, timeout: float) -> list[tuple[int, Message]]:
+        """Nothing while the time passes."""
+        if self.jobs and self.silent:
+            time.sleep(self.silent.pop())
+            return []
+        return super().messages(timeout)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_second_run_that_was_suspended_with_its_worker_is_no_hung_one(tmp_path: Path, together: bool) -> None:
+    file = scripted.study("configurations: [{epochs: 1}]\nwatchdog: 0.02\n")  # 1.2 s
+    scripted.through(tmp_path / "results.db", file, scripted.Scripted(scripted.complete))
+    with Store.open(tmp_path / "results.db") as store:
+        expected = nullcontext() if together else pytest.raises(HarnessError, match=r"no step for 0\.02 minutes")
+        with expected:
+            found = run_again(store, find(store, "s", 0), 0.0, Suspended(together), tmp_path, lambda line: None, Stop())
+            assert found.ends == ""
 
 
 def test_a_second_run_that_diverges_is_drift(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ ALONE = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 
 
 def test_a_night_that_is_process_1_is_a_night_like_another(tmp_path: Path) -> None:
-    """Docker's exec form and a Kubernetes Job begin it so; to have process 1 as parent is no sign of an orphan there."""
+    """Docker's exec form and a Kubernetes Job begin it so; a parent that is process 1 is no sign of an orphan there."""
     if shutil.which("unshare") is None or os.system(f"{' '.join(ALONE)} true 2>/dev/null") != 0:
         pytest.skip("no process name spaces here: a night that is process 1 is checked where there are")
     night = Night(tmp_path, STUDY)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from forked_nights import ForkedNight, Pace, Straight
+from forked_nights import ForkedNight, Pace, Straight, worker_of
 from forking import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -117,3 +117,42 @@ def test_a_stopped_coordinator_still_holds_its_study_and_goes_on_when_it_may(
     os.kill(pid, signal.SIGCONT)
     assert night.end(pid) == 0, night.output
     night.ends_as(straight.outcome)
+
+
+WATCHDOG_SECONDS = 4.2
+LONG = f"""
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {{path: "builtin:reviews", rows: 64, validation: 16}}
+fixed: {{max_length: 16, batch_size: 8, dtype: fp32}}
+configurations: [{{epochs: 12}}]
+objective: accuracy
+keep: 0
+watchdog: {WATCHDOG_SECONDS / 60}
+"""
+
+
+def test_a_job_that_is_suspended_for_longer_than_the_watchdog_goes_on_as_if_nothing_had_been(
+    parent: Zygote, tmp_path: Path
+) -> None:
+    """`scontrol suspend`, `docker pause`, a paused machine: coordinator and worker stop together, and nobody hangs."""
+    night = ForkedNight(tmp_path, parent, LONG)
+    pid = night.begin()
+    while not (night.db.exists() and night.rows("SELECT 1 FROM sqlite_master WHERE name = 'harness_epoch'")):
+        time.sleep(0.02)
+    while night.epochs_of(0) < 1:
+        time.sleep(0.02)
+    worker = worker_of(pid)
+    assert worker is not None
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(1.5)  # what it said has been heard, and the coordinator listens
+    os.kill(pid, signal.SIGSTOP)
+    assert night.epochs_of(0) < 12, "it was over before it could be stopped"
+    time.sleep(1.5 * WATCHDOG_SECONDS)
+    os.kill(pid, signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
+    assert night.end(pid) == 0, night.output
+    assert night.rows("SELECT state, reason FROM harness_trial") == [("complete", None)]
+    assert night.rows("SELECT * FROM harness_incident") == []
+    assert night.epochs_of(0) == 12
