@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import report_study
 import torch
+from counting import calls_of
 from report_study import VALIDATION_ROWS, study_file
 from small_models import CPU
 
@@ -320,3 +321,33 @@ def test_a_paper_says_what_energy_was_used(crossing: StudyFrames, tmp_path: Path
     assert "The device used 5e-4 kWh in training and evaluating all trials." in words
     without = opened(make(tmp_path / "r.db", joules=False), "crossing")
     assert "kWh" not in " ".join(sentence.text for paragraph in paragraphs(without) for sentence in paragraph)
+
+
+# --- very many trials -------------------------------------------------------------------------------------
+
+
+def measured(trials: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Values, records and windows of trials of one to four epochs; the energy of some epochs is not known."""
+    rng = np.random.default_rng(trials)
+    rows = [(trial, epoch) for trial in range(trials) for epoch in range(1, 2 + trial % 4)]
+    keys = pd.DataFrame(rows, columns=["trial", "epoch"])
+    seconds = {f"{phase}_seconds": rng.random(len(keys)) for phase in ("train", "evaluate", "save")}
+    joules = pd.Series(rng.random(len(keys))).mask(rng.random(len(keys)) < 0.1)
+    records = keys.assign(steps=10 * keys["epoch"], **seconds, energy_joules=joules)
+    return keys.assign(value=0.5), records, keys.assign(steps=10, tokens=rng.integers(1, 100, len(keys)))
+
+
+def test_what_was_spent_is_each_trials_own_running_sum_and_missing_from_the_first_missing_epoch_on() -> None:
+    values, records, windows = measured(60)
+    found = budgets.curves(values, records, windows).set_index(["trial", "epoch"])
+    assert found["joules"].isna().sum() > records["energy_joules"].isna().sum() > 0
+    for trial, own in records.groupby("trial"):
+        np.testing.assert_array_equal(found.loc[trial, "joules"], own["energy_joules"].to_numpy().cumsum())
+        each = own[["train_seconds", "evaluate_seconds", "save_seconds"]].sum(axis=1).to_numpy()
+        np.testing.assert_array_equal(found.loc[trial, "seconds"], each.cumsum())
+
+
+def test_no_call_is_made_for_each_of_very_many_trials() -> None:
+    few, many = measured(400), measured(800)
+    budgets.curves(*few)  # what is made once is there now
+    assert 0 < calls_of(lambda: budgets.curves(*many)) < calls_of(lambda: budgets.curves(*few)) + 800

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import large_study
 import pytest
 import scripted
+from counting import calls_of
 
 from harness.night import Night
 from harness.results.store import Store
@@ -42,23 +42,6 @@ def taken_up(path: Path, trials: int, more: str = "") -> Taken:
         tracemalloc.stop()
         assert there.trials.finished == first.trials.finished == trials
         return Taken(held, most, calls_of(night))
-
-
-def calls_of(work: Any) -> int:
-    """How many functions are called."""
-    calls = 0
-
-    def count(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls
 
 
 @pytest.mark.parametrize(("pruner", "bytes_of_each"), [("none", 1100), ("median", 1200)])
