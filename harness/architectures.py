@@ -36,6 +36,7 @@ class Architecture:
         last_dropout: module between what is pooled and the classifier, where it acts there alone.
         sliceable: whether the encoder runs with its lower layers taken out.
         bert_layers: whether its layers are built as BERT's, so that `stages.FirstTokenLayer` can stand for one.
+        recordable: whether its forward pass never waits for the device, so that a CUDA graph can hold it.
     """
 
     embeddings: tuple[str, ...]
@@ -56,6 +57,7 @@ class Architecture:
     last_dropout: str = ""
     sliceable: bool = True
     bert_layers: bool = False
+    recordable: bool = True
 
 
 _BERT_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
@@ -122,6 +124,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout"),
         attention="eager",
         plain_mask=False,
+        recordable=False,  # its buckets of distances are worked out on the host
         last_dropout="dropout",
         sliceable=False,  # the convolution belongs to the first layer that it has
     ),

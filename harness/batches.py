@@ -93,7 +93,7 @@ class TokenTable:
         self._asked_counts = None if features.asked is None else (features.labels != NOT_ASKED).sum(axis=1)
 
     def _put(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -22,7 +22,7 @@ from harness.freezing import cut, frozen
 from harness.graphs import Graphs
 from harness.stages import AskedModel, Suffix, capture, first_token_model, logits_of
 from harness.tasks.base import IntArray
-from harness.used_rows import UsedRows, can_be_cut
+from harness.used_rows import UsedRows
 
 
 def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -> str:
@@ -112,14 +112,18 @@ class Encoder:
         self.model.zero_grad(set_to_none=True)
 
     def use_rows(self, used: IntArray, pad_id: int) -> None:
-        """Train the rows of the input embeddings that occur and no others, where that changes nothing."""
+        """Train the rows of the input embeddings that occur and no others; `used_rows.can_be_cut` says whether.
+
+        Recorded steps go on with the rows that trials before used, which is exact as well, as long as they hold these.
+        """
         self.whole()
-        if not can_be_cut(self.model):
-            return
-        if self._last_rows is None or not self._last_rows.are_those_of(used, pad_id):
-            self._last_rows = UsedRows(self.model, used, pad_id)
-            if self.graphs is not None:
+        last = self._last_rows
+        if last is None or not (last.hold(used, pad_id) if self.graphs else last.are_those_of(used, pad_id)):
+            if self.graphs is not None and last is not None:
+                used = np.union1d(used, last.used)
                 self.graphs.forget()
+            self._last_rows = UsedRows(self.model, used, pad_id)
+        assert self._last_rows is not None
         self._last_rows.take()
         self._used_rows = self._last_rows
 
@@ -128,6 +132,11 @@ class Encoder:
         if self._used_rows is not None:
             self._used_rows.whole(decay)
             self._used_rows = None
+
+    @property
+    def trains_used_rows(self) -> bool:
+        """Whether the input embeddings are cut down to the rows that occur."""
+        return self._used_rows is not None
 
     @property
     def first_token(self) -> bool:

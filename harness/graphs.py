@@ -13,6 +13,9 @@ Source: CUDA graphs in PyTorch, https://docs.pytorch.org/docs/stable/notes/cuda.
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,17 +28,19 @@ from harness.tasks.base import IntArray
 
 WIDTHS = 8  # shapes of batches at most: each one is a recording that takes time and memory
 ROUND = 8  # tensor cores like multiples of it
-RECORDINGS = 64  # kept at most
+RECORDINGS = 128  # kept at most
+FIRST_VERSION = (2, 13)  # of torch: before, a recording that failed left the generator of dropout in mid-recording
 LOSS_TOLERANCE, NORM_TOLERANCE, UPDATE_TOLERANCE = 1e-3, 2e-2, 5e-2  # relative: sums on a GPU have no fixed order
 
 Step = Callable[[], None]
+_RATES = ("lr", "decay")
 
 
 class Recorder(Protocol):
     """How a step is recorded."""
 
-    def run(self, step: Step) -> None:
-        """Take the step, without recording it."""
+    def run(self, step: Step) -> int:
+        """Take the step, without recording it; bytes that it needed for a while."""
         ...
 
     def record(self, step: Step) -> Step:
@@ -43,25 +48,45 @@ class Recorder(Protocol):
         ...
 
 
+def recorder(device: torch.device) -> Recorder | None:
+    """What records on a device; None where nothing can."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return CudaRecorder(device) if device.type == "cuda" and version >= FIRST_VERSION else None
+
+
 class CudaRecorder:
     """Records on a stream of its own; all recordings share one pool of memory, since no two run at once."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def run(self, step: Step) -> None:
+    def run(self, step: Step) -> int:
         """Take the step on that stream, so that what it sets up there is there when it is recorded."""
+        before = torch.cuda.memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             step()
         torch.cuda.current_stream().wait_stream(self._stream)
+        return int(torch.cuda.max_memory_allocated(self._device)) - before
 
     def record(self, step: Step) -> Step:
-        """Record one CUDA graph."""
+        """Record one CUDA graph.
+
+        Raises:
+            RuntimeError: for a step that waits for the device, or memory that runs out; the next step may be taken.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            step()
+        with torch.cuda.stream(self._stream):  # which would stay the current one after a failure within
+            try:
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                    step()
+            except RuntimeError:
+                with contextlib.suppress(RuntimeError):  # a failed end leaves the pool open
+                    torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
+                raise
         return graph.replay
 
 
@@ -75,6 +100,7 @@ class Places:
         loss, norm: of the step, without dimensions.
         replay: the recorded step; None until it is recorded.
         steps: taken so far.
+        needed: bytes for a while, which a replay has in the recordings' own memory and nobody counts again.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -83,6 +109,7 @@ class Places:
     norm: torch.Tensor
     replay: Step | None = None
     steps: int = 0
+    needed: int = 0
 
 
 class Graphs:
@@ -94,9 +121,9 @@ class Graphs:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._places: dict[Hashable, Places] = {}
+        self._places: OrderedDict[Hashable, Places] = OrderedDict()
         self._moments: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {}
-        self._rates: dict[Hashable, torch.Tensor] = {}
+        self._rates: dict[Hashable, dict[str, torch.Tensor]] = {}
         self.refused = ""
 
     def forget(self) -> None:
@@ -106,23 +133,30 @@ class Graphs:
         self._rates.clear()
 
     def adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-        """A fresh optimiser whose moments and learning rates lie where those of the last one lay."""
+        """A fresh optimiser whose moments, learning rates and decays lie where those of the last one lay.
+
+        It decays nothing by itself, since it would do so by a number and not by a tensor; `decay` does it.
+        """
         optimizer = adamw(groups, capturable=True)
+        optimizer._warned_capturable_if_run_uncaptured = True  # first steps are taken without recording
         for group in optimizer.param_groups:
-            first = group["params"][0]
-            rate = self._rates.setdefault(key_of(group), torch.zeros((), device=first.device))
-            group["lr"] = rate.fill_(group["lr"])
+            device = group["params"][0].device
+            held = self._rates.setdefault(key_of(group), {name: torch.zeros((), device=device) for name in _RATES})
+            group["lr"] = held["lr"].fill_(group["lr"])
+            group["decay_tensor"] = held["decay"].fill_(group["decay"])
+            group["weight_decay"] = 0.0
             for parameter in group["params"]:
                 moments = self._moments.setdefault(parameter, _no_moments(parameter))
                 optimizer.state[parameter] = {name: tensor.zero_() for name, tensor in moments.items()}
         return optimizer
 
     def places(self, key: Hashable, make: Callable[[], Places]) -> Places:
-        """The places of that shape, made when they are not there."""
+        """The places of that shape, made when they are not there; those used least recently make room."""
         if key not in self._places:
-            if len(self._places) >= RECORDINGS:
-                self._places.clear()
+            while len(self._places) >= RECORDINGS:
+                self._places.popitem(last=False)
             self._places[key] = make()
+        self._places.move_to_end(key)
         return self._places[key]
 
     def take(self, places: Places, step: Step, optimizer: torch.optim.AdamW, seed: Step) -> None:
@@ -141,7 +175,7 @@ class Graphs:
         places.steps += 1
         if self.refused or places.steps == 1:
             seed()
-            self._recorder.run(step)
+            places.needed = max(places.needed, self._recorder.run(step))
         elif places.replay is None:
             self._record(places, step, optimizer, seed)
         else:
@@ -159,20 +193,34 @@ class Graphs:
             replayed = _outcome(places, optimizer, before)
         except RuntimeError as error:  # torch has no narrower one for a step that cannot be recorded
             self.refused = f"a step could not be recorded: {str(error).splitlines()[0]}"
+        optimizer.zero_grad(set_to_none=True)  # a recording that broke off has left some, in memory of its own
         if before:
             _set_back(optimizer, before)
         seed()
         self._recorder.run(step)
         if replayed is None:
             return
-        self.refused = difference(replayed, _outcome(places, optimizer, before))
-        if not self.refused:
+        taken = _outcome(places, optimizer, before)
+        self.refused = difference(replayed, taken)
+        if not self.refused and math.isfinite(taken.loss + taken.norm):  # NaN proves nothing
             places.replay = replay
 
 
 def key_of(group: dict[str, Any]) -> Hashable:
     """What a recorded update holds of a group of parameters."""
-    return (tuple(group["names"]), group["weight_decay"], group["scale"])
+    return (tuple(group["names"]), group["decay"] > 0.0, group["scale"])
+
+
+def decay(optimizer: torch.optim.AdamW) -> None:
+    """Shrink the weights whose gradients are there, as AdamW does before its update; nothing where it does so itself.
+
+    Reference: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2
+    """
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            shrunk = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if "decay_tensor" in group and group["decay"] > 0.0 and shrunk:
+                torch._foreach_mul_(shrunk, 1.0 - group["lr"] * group["decay_tensor"])
 
 
 def _no_moments(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:

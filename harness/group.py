@@ -119,7 +119,7 @@ def _members(attempts: Sequence[Attempt], loaded: Loaded, shared: Shared) -> dic
     found = {}
     for attempt in attempts:
         own = replace(plan, config=attempt.config)
-        facts = facts_of(own, loaded, shared)
+        facts = facts_of(own, loaded, shared, together=True)
         found[attempt.job.trial] = Member(attempt, own, replace(state, records=[], best=None), facts)
     return found
 

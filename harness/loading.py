@@ -27,6 +27,8 @@ from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
 RECORDED = "steps of full batches recorded as CUDA graphs and replayed"
+FIRST_ALONE = "the last layer works out the first token alone"
+USED_ROWS = "embedding rows that no text uses are left out of the optimiser's work"
 ADAPTED = "the encoder was pretrained further on the training texts"
 EVALUATION_PLACES = {"cpu": 8_192, "cuda": 131_072}  # padded tokens of an evaluation batch
 
@@ -118,11 +120,12 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int,
         evaluation_places=EVALUATION_PLACES[device.type] >> halvings,
         exact=job.sharing.exact,
         test=None if loaded.test is None else on_device(loaded.test, device),
+        recorded=job.sharing.folder is not None,
     )
 
 
-def facts_of(plan: Plan, loaded: Loaded, shared: Shared) -> TrialFacts:
-    """What is really run, for the record."""
+def facts_of(plan: Plan, loaded: Loaded, shared: Shared, together: bool = False) -> TrialFacts:
+    """What is really run, for the record; `together` with other trials as one batched layer, or alone."""
     encoder, config = plan.encoder, plan.config
     trained = set(encoder.trained_names(config.freeze, config.epochs))
     return TrialFacts(
@@ -148,6 +151,8 @@ def facts_of(plan: Plan, loaded: Loaded, shared: Shared) -> TrialFacts:
             *([ADAPTED] if config.adapt else []),
             *filter(None, [shared.note]),
             BATCHES[plan.exact],
-            *([] if plan.graphs is None else [RECORDED]),
+            *([FIRST_ALONE] if encoder.first_token and not plan.exact else []),
+            *([USED_ROWS] if plan.trains_used_rows else []),
+            *([RECORDED] if plan.graphs is not None and not together else []),
         ),
     )

@@ -51,7 +51,8 @@ def parameter_groups(
         trained: names of the parameters that ever train; others get no group.
 
     Returns:
-        Groups with params, names, weight_decay and `scale` (the group's share of the learning rate).
+        Groups with params, names, weight_decay, `decay` (the same, which stays when another than AdamW applies it) and
+        `scale` (the group's share of the learning rate).
     """
     shrunk = decayed(model)
     by_name = dict(model.named_parameters())
@@ -61,8 +62,8 @@ def parameter_groups(
             continue
         scale = config.layer_decay ** depth(parameter, layers)
         decay = config.weight_decay if parameter.name in shrunk else 0.0
-        empty = {"params": [], "names": [], "weight_decay": decay, "scale": scale, "lr": config.learning_rate * scale}
-        group = groups.setdefault((scale, decay), empty)
+        empty = {"params": [], "names": [], "scale": scale, "lr": config.learning_rate * scale}
+        group = groups.setdefault((scale, decay), {**empty, "weight_decay": decay, "decay": decay})
         group["params"].append(by_name[parameter.name])
         group["names"].append(parameter.name)
     return [groups[key] for key in sorted(groups, reverse=True)]
@@ -75,7 +76,8 @@ def adamw(groups: list[dict[str, Any]], capturable: bool = False) -> torch.optim
         groups: of `parameter_groups`.
         capturable: whether a CUDA graph may record its steps.
     """
-    settings = [{key: group[key] for key in ("params", "names", "weight_decay", "scale", "lr")} for group in groups]
+    kept = ("params", "names", "weight_decay", "decay", "scale", "lr")
+    settings = [{key: group[key] for key in kept} for group in groups]
     return torch.optim.AdamW(settings, betas=BETAS, eps=EPSILON, fused=True, capturable=capturable)
 
 

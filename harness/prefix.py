@@ -57,7 +57,7 @@ class StateTable:
 
     def batch(self, rows: IntArray) -> Batch:
         """The features `rows`, padded to the longest of them where they are sequences."""
-        chosen = torch.from_numpy(rows).to(self.device)
+        chosen = torch.from_numpy(rows).to(self.device, non_blocking=True)
         lengths = self.lengths[rows]
         tokens = padded = int(lengths.sum())
         mask = None

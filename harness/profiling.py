@@ -99,10 +99,11 @@ class MemoryPeak:
         else:
             _reset_resident_peak()
 
-    def read(self) -> int:
-        """Bytes."""
+    def read(self, replayed: int = 0) -> int:
+        """Bytes; at least what is allocated now and what replayed steps need, which no allocation shows."""
         if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
+            now = torch.cuda.memory_allocated(self._device)
+            return max(int(torch.cuda.max_memory_allocated(self._device)), now + replayed)
         return _resident_peak()
 
 

@@ -15,7 +15,7 @@ from harness.batches import Batch, Table
 from harness.devices import autocast, seed_dropout
 from harness.divergence import Watch
 from harness.evaluation import without_padding
-from harness.graphs import Graphs, Places, key_of, widths
+from harness.graphs import Graphs, Places, decay, key_of, widths
 from harness.optimization import set_learning_rate
 from harness.streams import derive
 from harness.tasks.base import IntArray
@@ -32,7 +32,13 @@ class Pass:
 
 
 class Steps(Protocol):
-    """How a trial takes its steps."""
+    """How a trial takes its steps.
+
+    Attributes:
+        needed: bytes that replayed steps need beside what is allocated.
+    """
+
+    needed: int
 
     def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
         """Take one step over one effective batch.
@@ -60,6 +66,7 @@ class PlainSteps:
 
     def __init__(self, plan: Plan, state: State, weights: Weighing) -> None:
         self._plan, self._state, self._weights = plan, state, weights
+        self.needed = 0
 
     def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
         """Take one step, of as many batches as are accumulated."""
@@ -82,6 +89,7 @@ class PlainSteps:
         state.scaler.unscale_(state.optimizer)
         norm = clip(state.optimizer, config.max_grad_norm)
         set_learning_rate(state.optimizer, plan.learning_rate(step))
+        decay(state.optimizer)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
@@ -113,6 +121,7 @@ class RecordedSteps:
         self._plan, self._state, self._graphs, self._plain = plan, state, graphs, plain
         self._classes = weights.classes
         self._widths = widths(plan.train.features.lengths)
+        self.needed = 0
         self._held: tuple[int, object] = (0, None)  # epoch, and what its recordings hold beside their places
 
     def take(self, epoch: Pass, rows: IntArray, step: int) -> tuple[int, int]:
@@ -134,6 +143,7 @@ class RecordedSteps:
             self._state.optimizer,
             lambda: seed_dropout(plan.encoder.device, seed),
         )
+        self.needed = max(self.needed, places.needed)
         epoch.running.trace[batch.rows] = places.trace
         epoch.watch.add(places.loss.clone(), places.norm.clone())
         return batch.tokens, next(iter(given.values())).shape[0] * self._width(batch)
@@ -171,9 +181,8 @@ class RecordedSteps:
             plan, encoder = self._plan, self._plan.encoder
             names = tuple(name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad)
             groups = tuple(key_of(group) for group in self._state.optimizer.param_groups)
-            embeddings = encoder.model.get_input_embeddings().weight.data_ptr()  # whole, or the rows that occur
-            settings = (cut, plan.config.frozen_mode, plan.dtype, plan.config.max_grad_norm)
-            self._held = (epoch, (settings, names, groups, embeddings))
+            settings = (cut, encoder.trains_used_rows, plan.config.frozen_mode, plan.dtype, plan.config.max_grad_norm)
+            self._held = (epoch, (settings, names, groups))
         return self._held[1]
 
     def _places(self, given: dict[str, torch.Tensor]) -> Places:
@@ -203,5 +212,6 @@ class RecordedSteps:
         torch.autograd.backward(loss)
         places.loss.copy_(loss.detach())
         places.norm.copy_(clip(optimizer, plan.config.max_grad_norm))
+        decay(optimizer)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

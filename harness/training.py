@@ -41,7 +41,7 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord | Inciden
         memory, load = MemoryPeak(plan.encoder.device), Load()
         begun, energy = running.step, EnergyMeter(reader_of(plan.encoder.device))
         yield from _training_pass(plan, state, running, steps, energy)
-        record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read())
+        record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read(steps.needed))
         if not begun:  # of an epoch that another process began, the rest would pass for the whole
             record = with_energy(record, energy.read())
         state.running = None
@@ -115,7 +115,7 @@ def decay_of_unused_rows(plan: Plan, state: State, epoch: int) -> float:
     groups = {name: group for group in state.optimizer.param_groups for name in group["names"]}
     if place not in groups:
         return 1.0
-    decay, scale = groups[place]["weight_decay"], groups[place]["scale"]
+    decay, scale = groups[place]["decay"], groups[place]["scale"]
     factor = 1.0
     for past in range(1, epoch + 1):
         fixed = frozen(plan.encoder.parameters, plan.config.freeze, past, plan.config.epochs, plan.encoder.layers)

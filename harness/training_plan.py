@@ -20,6 +20,7 @@ from harness.optimization import adamw, parameter_groups, schedule, warmup_steps
 from harness.records import EpochRecord, SpeedWindow
 from harness.streams import bucketed_order, derive, epoch_order
 from harness.tasks.base import IntArray, Task
+from harness.used_rows import can_be_cut
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Plan:
         evaluation_places: padded tokens of an evaluation batch at most.
         exact: batches in the plain Trainer's random order, instead of batches of rows of about equal length.
         test: rows that no choice was made by; None for a trial that must not look at them.
+        recorded: replay steps that were recorded, where the device can; not where nothing may be shared.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class Plan:
     evaluation_places: int
     exact: bool = False
     test: Split | None = None
+    recorded: bool = True
 
     def order(self, epoch: int) -> IntArray:
         """The order in which an epoch takes the training features, (features,)."""
@@ -86,9 +89,17 @@ class Plan:
     def graphs(self) -> Graphs | None:
         """Recorded steps of the encoder; None where there are none, or the steps are such as cannot be recorded."""
         found, config = self.encoder.graphs, self.config
-        if found is None or found.refused or self.exact or self.task.redrawn:
+        if found is None or found.refused or not self.recorded or self.exact or self.task.redrawn:
             return None
         return None if self.dtype == "fp16" or config.gradient_accumulation > 1 else found
+
+    @property
+    def trains_used_rows(self) -> bool:
+        """Whether embedding rows that no text uses are left out; a scaler may skip a step and its decay."""
+        encoder, config = self.encoder, self.config
+        if self.exact or self.dtype == "fp16" or not can_be_cut(encoder.model):
+            return False
+        return encoder.input_embeddings in encoder.trained_names(config.freeze, config.epochs)
 
     @property
     def selection(self) -> Objective:
@@ -169,7 +180,7 @@ def prepare(plan: Plan) -> State:
     encoder.reset(plan.seed)
     encoder.exact = plan.exact
     trained = encoder.trained_names(config.freeze, config.epochs)
-    if encoder.input_embeddings in trained and plan.dtype != "fp16":  # a scaler may skip a step and its decay
+    if plan.trains_used_rows:
         splits = (plan.train, plan.probe, plan.validation, *([] if plan.test is None else [plan.test]))
         texts = [ids for split in splits for ids in split.features.input_ids]
         encoder.use_rows(np.unique(np.concatenate(texts)), plan.train.features.pad_id)

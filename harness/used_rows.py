@@ -25,13 +25,16 @@ class UsedRows:
         model: whose embedding matrix is replaced.
         used: ids that occur, any order.
         pad_id: id that fills batches up.
+
+    Attributes:
+        used: as given.
     """
 
     def __init__(self, model: Any, used: IntArray, pad_id: int) -> None:
         self._embedding: nn.Embedding = model.get_input_embeddings()
         self._full = self._embedding.weight
         self._padding = self._embedding.padding_idx
-        self._given = (used, pad_id)
+        self.used, self._pad_id = used, pad_id
         padding = {pad_id, model.config.pad_token_id or 0}
         kept = [np.arange(pad + 1) if pad < FIRST_ROWS else np.array([pad]) for pad in padding]
         rows = np.unique(np.concatenate([used, *kept]))
@@ -43,7 +46,11 @@ class UsedRows:
 
     def are_those_of(self, used: IntArray, pad_id: int) -> bool:
         """Whether these are the rows that such texts use."""
-        return self._given[1] == pad_id and np.array_equal(self._given[0], used)
+        return self._pad_id == pad_id and np.array_equal(self.used, used)
+
+    def hold(self, used: IntArray, pad_id: int) -> bool:
+        """Whether such texts use no other rows than these."""
+        return self._pad_id == pad_id and bool(np.isin(used, self.used).all())
 
     def take(self) -> None:
         """Put the rows, as they are in the whole matrix, in its place; always at the same address."""

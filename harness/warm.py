@@ -21,7 +21,7 @@ from harness.devices import pick
 from harness.encoder import Encoder
 from harness.errors import TrialFailure
 from harness.evaluation import Split
-from harness.graphs import CudaRecorder, Graphs
+from harness.graphs import Graphs, recorder
 from harness.hub import Located, locate
 from harness.jobs import Sharing, TrialJob
 from harness.spec import DataSpec
@@ -127,7 +127,8 @@ class Warm:
         def make() -> Encoder:
             model = task.model(path, num_labels, dropout=config.dropout)
             encoder = Encoder(model, self.device, task.first_token, task.place_head(architecture_of(model.config)))
-            encoder.graphs = Graphs(CudaRecorder(self.device)) if self.device.type == "cuda" else None
+            found = recorder(self.device) if encoder.row.recordable else None
+            encoder.graphs = None if found is None else Graphs(found)
             return encoder
 
         encoder = self._encoders.get(key, make)
