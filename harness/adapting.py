@@ -25,8 +25,6 @@ from harness.results.rows import StudyRow
 from harness.results.store import Store
 from harness.spec import StudySpec
 
-MOST_DEATHS = 2  # after so many a job whose worker was killed from outside is still taken up; the next fails it
-
 
 @dataclass
 class Adapting:
@@ -160,11 +158,11 @@ class _Conversation:
         """How a death ends the adaptation; None where another worker goes on."""
         if self.night.stop.asked:
             raise self._interrupted()
-        self.deaths += 1
-        if death.from_outside and self.deaths <= MOST_DEATHS and not self.ending:
+        if death.forgiven(self.deaths) and not self.ending:
+            self.deaths += 1
             self.night.observer.note("the worker was killed; another one goes on")
             return None
-        return TrialOutcome("failed", "crashed", f"worker died with {death.exit_code}", death.log_tail)
+        return TrialOutcome("failed", "crashed", death.words, death.log_tail)
 
     def _interrupted(self) -> Interrupted:
         words = f"interrupted; the adaptation goes on with: harness run {self.night.row.name}"

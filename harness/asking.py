@@ -1,7 +1,12 @@
-"""One question to one worker: a job that is no trial, its answer or its error."""
+"""One question to one worker: a job that is no trial, its answer or its error.
+
+A worker that is killed meanwhile, as by a machine that is short of memory, is replaced as one is in a trial.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import harness.errors as errors
@@ -11,20 +16,29 @@ from harness.errors import HarnessError, Interrupted
 from harness.executors.base import Executor
 from harness.explanations import ExplainJob
 from harness.jobs import AuditJob, PrepareJob, ProbeJob
-from harness.records import JobDone, JobFailed, WorkerDied
+from harness.records import Incident, JobDone, JobFailed, WorkerDied
 
 TICK_SECONDS = 0.5
+Question = PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob
 
 
-def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob | ExplainJob | PredictJob, stop: Stop) -> Any:
+def ask_worker(
+    executor: Executor, job: Question, stop: Stop, told: Callable[[Incident], None] = lambda incident: None
+) -> Any:
     """Give slot 0 a job that is no trial and wait for its answer.
 
+    Args:
+        executor, job: who is asked, and what.
+        stop: an end that is asked for ends the worker.
+        told: hears of each worker that was killed and replaced.
+
     Raises:
-        HarnessError: as the worker raised it.
+        HarnessError: as the worker raised it; or it died of the job, or one after another was killed.
         Interrupted: when an end was asked for meanwhile.
     """
     executor.submit(0, job)
     answer: Any = None
+    deaths: Counter[str] = Counter()
     while True:
         if stop.asked:
             executor.kill(0)
@@ -35,8 +49,18 @@ def ask_worker(executor: Executor, job: PrepareJob | AuditJob | ProbeJob | Expla
                     raise error_of(answer)
                 return answer
             if isinstance(message.event, WorkerDied):
-                raise HarnessError(f"the worker died with {message.event.exit_code}:\n{message.event.log_tail}")
+                death = message.event
+                if not death.forgiven(deaths[death.kind]):
+                    raise _died(death, deaths.total())
+                deaths[death.kind] += 1
+                told(Incident(death.kind, f"{death.words} before it had answered; another one goes on", death.details))
+                executor.submit(0, job)
             answer = message.event
+
+
+def _died(death: WorkerDied, before: int) -> HarnessError:
+    also = f", as {before} before it: look at what ends them, say a limit on memory or time" if before else ""
+    return HarnessError(f"the {death.words}{also}:\n{death.log_tail}")
 
 
 def error_of(failure: JobFailed) -> HarnessError:

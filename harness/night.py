@@ -14,7 +14,7 @@ import harness.disk as disk
 import harness.grouping as grouping
 import harness.metrics as metrics
 import harness.shelf as shelf
-from harness.adapting import MOST_DEATHS, Adapting
+from harness.adapting import Adapting
 from harness.board import Board, Observer, Slot, board
 from harness.configuration import Objective
 from harness.confirming import Confirming
@@ -34,7 +34,6 @@ from harness.sampling import Tried, looks_at_epochs
 from harness.search import Proposal, Search
 from harness.spec import StudyFile, StudySpec
 
-MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
 LONELY_SECONDS = 600.0  # without any worker a night ends; it goes on with the next run
 MOST_FAILURES_IN_A_ROW = 10  # a sampled study that only fails would otherwise burn the night
 
@@ -372,17 +371,11 @@ class Night:
             self._lost(trial, death, alone=len(running.trials) == 1)
 
     def _lost(self, trial: TrialRow, death: WorkerDied, alone: bool) -> None:
-        how = f"signal {-death.exit_code}" if death.exit_code < 0 else f"exit code {death.exit_code}"
-        message = f"worker died with {how} in trial {trial.number}"
-        kind, most = "worker_died", MOST_DEATHS
-        if death.node:
-            message = f"node {death.node} died in trial {trial.number}"
-            kind, most = "node_died", MOST_NODE_DEATHS
-        details = {"exit_code": death.exit_code, "node": death.node, "log": death.log_tail}
-        again = not alone or (death.from_outside and self.store.deaths(trial.id, kind) < most)
-        kind = "interrupted" if self.stop.asked else kind  # a death that was asked for does not count
+        message = f"{death.words} in trial {trial.number}"
+        again = not alone or death.forgiven(self.store.deaths(trial.id, death.kind))
+        kind = "interrupted" if self.stop.asked else death.kind  # a death that was asked for does not count
         if self.stop.asked or again:
-            self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", details))
+            self.store.requeue_trial(trial.id, Incident(kind, f"{message}; the trial goes on later", death.details))
             self._refresh(trial.id)
             self.observer.note(message)
         else:

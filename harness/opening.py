@@ -14,6 +14,7 @@ from harness.environment import git_state
 from harness.errors import DataError
 from harness.executors.base import Executor
 from harness.jobs import Prepared, PrepareJob
+from harness.records import Incident
 from harness.results.rows import StudyRow
 from harness.results.store import Store
 from harness.spec import StudyFile, StudySpec
@@ -59,7 +60,12 @@ def prepare(
         Interrupted: an end was asked for meanwhile.
     """
     observer.note("checking data and models …")
-    prepared = ask_worker(executor, preparation_of(store, row, file.spec, begun), stop)
+
+    def told(incident: Incident) -> None:
+        store.record_incident(row.id, None, incident)
+        observer.note(incident.message)
+
+    prepared = ask_worker(executor, preparation_of(store, row, file.spec, begun), stop, told)
     assert isinstance(prepared, Prepared)
     _refuse_other_data(store, row, prepared)
     if begun:

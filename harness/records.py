@@ -19,6 +19,8 @@ from harness.configuration import TrialConfig
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 Reason = Literal["oom", "diverged", "hung", "crashed", "data", "disk"]
+MOST_DEATHS = 2  # after so many a job whose worker was killed from outside is still taken up; the next fails it
+MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
 STATES: tuple[str, ...] = ("waiting", "running", "complete", "pruned", "failed")
 REASONS: tuple[str, ...] = ("oom", "diverged", "hung", "crashed", "data", "disk")
 
@@ -202,6 +204,28 @@ class WorkerDied:
     def from_outside(self) -> bool:
         """Whether it was killed or told to end, so that its job is not to blame."""
         return self.exit_code in (0, -signal.SIGTERM, -signal.SIGKILL)
+
+    @property
+    def kind(self) -> str:
+        """Of its incident."""
+        return "node_died" if self.node else "worker_died"
+
+    @property
+    def words(self) -> str:
+        """Who died, and how."""
+        if self.node:
+            return f"node {self.node} died"
+        how = f"signal {-self.exit_code}" if self.exit_code < 0 else f"exit code {self.exit_code}"
+        return f"worker died with {how}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Of its incident."""
+        return {"exit_code": self.exit_code, "node": self.node, "log": self.log_tail}
+
+    def forgiven(self, before: int) -> bool:
+        """Whether another worker takes up its job, after so many deaths of its kind before."""
+        return self.from_outside and before < (MOST_NODE_DEATHS if self.node else MOST_DEATHS)
 
 
 class Message(NamedTuple):

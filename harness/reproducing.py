@@ -111,7 +111,7 @@ def run_again(
         folder: for what the worker writes; whoever gives it takes it away.
     """
     told("checking data and model …")
-    prepared = _prepare(store, subject, executor, stop)
+    prepared = _prepare(store, subject, executor, stop, told)
     job = _job(store, subject, prepared, folder)
     second = _Run(subject, job, executor, told, stop).through()
     _refuse_unfinished(subject, second, folder)
@@ -157,7 +157,7 @@ def find(store: Store, name: str, number: int) -> Subject:
 # --- the same again ---------------------------------------------------------------------------------
 
 
-def _prepare(store: Store, subject: Subject, executor: Executor, stop: Stop) -> Prepared:
+def _prepare(store: Store, subject: Subject, executor: Executor, stop: Stop, told: Told) -> Prepared:
     """Data and model as they are today.
 
     Raises:
@@ -169,7 +169,7 @@ def _prepare(store: Store, subject: Subject, executor: Executor, stop: Stop) -> 
         models=[config.model],
         demands=[Demand(config.model, config.max_length, config.freeze, config.dtype)],
     )
-    prepared = ask_worker(executor, job, stop)
+    prepared = ask_worker(executor, job, stop, lambda incident: told(incident.message))
     assert isinstance(prepared, Prepared)
     then = store.data_fingerprint(subject.study.id)
     weights = store.weights_hashes(subject.study.id).get(config.model)
@@ -263,7 +263,7 @@ class _Run:
 
     def _hear(self, event: Any, second: Second) -> None:
         if isinstance(event, WorkerDied):
-            raise HarnessError(f"the worker died with {event.exit_code}:\n{event.log_tail}")
+            raise HarnessError(f"the {event.words}:\n{event.log_tail}")
         if isinstance(event, TrialFacts):
             second.facts = event
             self._refuse_other_weights(event)

@@ -24,8 +24,8 @@ _ALWAYS = ["model", "epochs", "batch_size", "learning_rate", "max_length", "free
 _NO_TROUBLE = {CHOSEN, OPENED, "reproduction"}
 _MENDED = {
     "oom": "out of memory, gone on in smaller batches of the same effective size",
-    "worker_died": "a worker died and was replaced, its trial went on",
-    "node_died": "a node died, its trial went on elsewhere",
+    "worker_died": "a worker died and was replaced, its work went on",
+    "node_died": "a node died, its work went on elsewhere",
     "interrupted": "interrupted, gone on from the last checkpoint",
     "begun_anew": "begun anew, so that its record is of one run",
     "group_failed": "trials that trained together went on one by one",

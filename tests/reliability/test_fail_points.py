@@ -165,6 +165,29 @@ def test_a_worker_that_dies_between_two_steps_is_replaced_within_the_night(
     night.ends_as(short)
 
 
+LOOKING = ("harness.worker:prepare before 1 SIGKILL", "harness.worker:prepare after 1 SIGKILL")
+
+
+def test_a_worker_that_is_killed_while_it_looks_at_the_data_is_replaced_within_the_night(
+    parent: Zygote, short: Outcome, tmp_path: Path
+) -> None:
+    night = short_night(tmp_path, parent)
+    assert night.through(*LOOKING) == 0, night.output
+    words = "worker died with signal 9 before it had answered; another one goes on"
+    assert night.rows("SELECT kind, trial_id, message FROM harness_incident") == [("worker_died", None, words)] * 2
+    assert violated(night.db) == []
+    night.ends_as(short)
+
+
+def test_the_third_worker_that_is_killed_before_it_knows_the_data_ends_the_night_with_words(
+    parent: Zygote, tmp_path: Path
+) -> None:
+    night = short_night(tmp_path, parent)
+    assert night.through(*LOOKING, "harness.worker:Worker.do before 1 SIGKILL") == 70, night.output
+    assert "the worker died with signal 9, as 2 before it" in " ".join(night.output.split())
+    assert night.rows("SELECT count(*) FROM harness_trial") == [(0,)]
+
+
 # --- further pretraining ------------------------------------------------------------------------------------
 
 
