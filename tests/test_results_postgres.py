@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,49 @@ def test_a_commit_without_an_answer_is_looked_up_and_done_exactly_once(store: St
         store.finish_trial(row.id, TrialOutcome("complete"))
         assert store.trial(row.id).state == "complete"
     assert list(frames.metrics(store.engine, "probe")["epoch"]) == [1] * 5
+
+
+@pytest.fixture
+def abandoned(store: Store) -> Iterator[Callable[[Callable[[str], None]], None]]:
+    """Commits whose session the server cannot notice to be gone, as behind a dead network; afterwards it does."""
+    stopped: list[int] = []
+
+    def commit(waiting: Callable[[str], None]) -> None:
+        def lose_the_server(committing: sa.Connection) -> None:
+            if not stopped:
+                client: Any = committing.connection.dbapi_connection
+                stopped.append(client.info.backend_pid)
+                os.kill(stopped[0], signal.SIGSTOP)
+                with socket.socket(fileno=os.dup(client.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+        sa.event.listen(store.engine, "commit", lose_the_server)
+        with connecting.transaction(store.engine, waiting) as connection:
+            connection.exec_driver_sql("CREATE TABLE in_doubt (id int)")
+
+    yield commit
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_session_that_does_not_end_is_waited_for_as_long_as_people_like(
+    abandoned: Callable[[Callable[[str], None]], None],
+) -> None:
+    def ask(words: str) -> None:
+        raise Interrupted(words)
+
+    with pytest.raises(Interrupted, match="has not noticed since 0 s that a session is gone"):
+        abandoned(ask)
+
+
+def test_a_session_that_never_ends_is_told_by_the_number_of_its_transaction(
+    abandoned: Callable[[Callable[[str], None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "ENDING_SECONDS", 1.0)
+    heard: list[str] = []
+    with pytest.raises(UnavailableError, match=r"nobody knows whether .* transaction \d+, in pg_stat_activity"):
+        abandoned(heard.append)
+    assert len(heard) >= 2
 
 
 def test_who_lost_the_study_while_the_server_was_away_writes_nothing_more(store: Store) -> None:

@@ -17,6 +17,7 @@ from harness.errors import UnavailableError
 
 OPENING_SECONDS = 30.0  # about what a server takes to restart; a wrong address is told after as long
 TRY_SECONDS = 0.5
+ENDING_SECONDS = 60.0  # for a session to end that lost its client; behind a dead network it may last for hours
 FORGOTTEN = "22023"  # a crash lost the number itself, "in the future" now, and with it all that it wrote
 MOST_RESTARTS = 5  # in one transaction: it might be what the server dies of
 NOT_YET = ("refused", "starting up", "shutting down", "not yet accepting", "recovery mode", "closed the connection")
@@ -101,7 +102,7 @@ def transaction(engine: sa.Engine, waiting: Callable[[str], None]) -> Iterator[s
         if not error.connection_invalidated:
             raise
         with connected(engine, waiting) as connection:
-            if not (done and has_happened(connection, number)):
+            if not (done and has_happened(connection, number, waiting)):
                 raise NotCommitted from error
 
 
@@ -111,13 +112,18 @@ def number_of(connection: sa.Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def has_happened(connection: sa.Connection, number: str | None) -> bool:
+def has_happened(connection: sa.Connection, number: str | None, waiting: Callable[[str], None]) -> bool:
     """Whether a transaction whose commit was not answered is there; waits for a session that is about to end.
 
     Args:
         connection: a new one.
         number: of the transaction, or None where it wrote nothing.
+        waiting: as `connected` calls it.
+
+    Raises:
+        UnavailableError: the old session does not end.
     """
+    began = time.monotonic()
     while number is not None:
         try:
             with connection.begin():
@@ -128,5 +134,13 @@ def has_happened(connection: sa.Connection, number: str | None) -> bool:
             raise
         if state != "in progress":
             return bool(state == "committed")
+        waited = time.monotonic() - began
+        if waited > ENDING_SECONDS:
+            raise UnavailableError(
+                f"the connection to the database server broke in a commit, and for {waited:.0f} s the server has kept "
+                "the broken session open, so that nobody knows whether the commit happened; what was recorded before "
+                f"is safe. Run again once the session is gone: transaction {number}, in pg_stat_activity as backend_xid"
+            )
+        waiting(f"the database server has not noticed since {waited:.0f} s that a session is gone; waiting for it")
         time.sleep(TRY_SECONDS)
     return True

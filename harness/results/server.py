@@ -74,7 +74,8 @@ class HeldSession:
             if not error.connection_invalidated:
                 raise
             self._return(error)
-            if not (done and has_happened(self.connection, number)):  # the old session has ended: its lock is ours
+            # the old session has ended, as its lock is ours: there is nothing to wait for
+            if not (done and has_happened(self.connection, number, self.waiting)):
                 raise NotCommitted from error
 
     def _return(self, error: sa.exc.DBAPIError) -> None:
