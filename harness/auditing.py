@@ -18,11 +18,9 @@ from harness.jobs import AuditCounts, AuditJob, TextsAlone, TokenLengths, Trunca
 from harness.preparation import check_tokenizer, read_config, read_tokenizer, summarise
 from harness.spec import DataSpec
 from harness.tasks import base as tasks
-from harness.tasks.base import IntArray, Task
+from harness.tasks.base import UNCUT, IntArray, Task
 from harness.unlabelled import distinct
 
-# More tokens than any text has: the encoding then cuts nothing off.
-UNCUT = 10_000_000
 SHARE_CUT = 0.01
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 BINS = 20

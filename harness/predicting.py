@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from harness.answers import Answer, KeptModel, LabelAnswer, PredictJob, Span, SpanAnswer
-from harness.auditing import UNCUT
 from harness.batches import TokenTable
 from harness.devices import is_out_of_memory, resolve_dtype
 from harness.encoder import Encoder
@@ -19,7 +18,7 @@ from harness.loading import EVALUATION_PLACES
 from harness.preparation import check_tokenizer, read_config, reading
 from harness.spans import NULL, Spans, best_spans
 from harness.tasks import base as tasks
-from harness.tasks.base import Examples, Features, IntArray, Logits, Task
+from harness.tasks.base import UNCUT, Examples, Features, IntArray, Logits, Task
 from harness.warm import Warm
 
 NEXT_BEST = 5

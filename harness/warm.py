@@ -27,7 +27,7 @@ from harness.jobs import Sharing, TrialJob
 from harness.spec import DataSpec
 from harness.streams import permutation
 from harness.tasks import base as tasks
-from harness.tasks.base import Examples, Features, IntArray, Task
+from harness.tasks.base import UNCUT, Examples, Features, IntArray, Task
 from harness.unlabelled import texts_alone
 
 PROBE_ROWS = 512
@@ -74,6 +74,7 @@ class Warm:
         self.device = device or pick()
         self._splits: Shelf[Splits] = Shelf(2)
         self._encoded: Shelf[Encoded] = Shelf(8)
+        self._whole: Shelf[Features] = Shelf(3)
         self._located: Shelf[Located] = Shelf(16)
         self._tokenizers: Shelf[Any] = Shelf(4)
         self._encoders: Shelf[Encoder] = Shelf(1)
@@ -141,9 +142,17 @@ class Warm:
     def encoded(
         self, task: Task, path: str, config: TrialConfig, name: str, examples: Examples, identity: str
     ) -> Encoded:
-        """All rows of a split, tokenised once for each model's folder and what the task reads of a configuration."""
-        key = (task.name, identity, name, path, task.encoding(config))
-        return self._encoded.get(key, lambda: Encoded(examples, task.encode(examples, self.tokenizer(path), config)))
+        """All rows of a split, tokenised once for each model's folder, and cut to what the task reads of them."""
+        source, tokenizer = (task.name, identity, name, path), self.tokenizer(path)
+
+        def whole() -> Features:
+            uncut = replace(config, max_length=UNCUT)
+            return self._whole.get(source, lambda: task.encode(examples, tokenizer, uncut))
+
+        def make() -> Encoded:
+            return Encoded(examples, task.shortened(whole, examples, tokenizer, config))
+
+        return self._encoded.get((source, task.encoding(config)), make)
 
     def cache(self, sharing: Sharing) -> Cache:
         """Where states of frozen prefixes are kept."""
@@ -154,6 +163,7 @@ class Warm:
         """Drop models and features, after memory ran out."""
         self._encoders.clear()
         self._encoded.clear()
+        self._whole.clear()
 
 
 def on_device(encoded: Encoded, device: torch.device) -> Split:

@@ -16,7 +16,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "datasets", "accelerate"}
 ORDER = """
 errors disk drafts configuration records jobs answers explanations grouping ranking folds yaml_reader metrics curves
 verdicts freezing
-masking tasks.base row_checks question_rows study_file spec published published_tables published_folders
+masking tasks.base shortening row_checks question_rows study_file spec published published_tables published_folders
 builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled optimization graphs
 encoder cache profiling energy prefix sharing evaluation attribution divergence

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.architectures import Architecture
     from harness.configuration import TrialConfig
     from harness.spec import DataSpec
+
+UNCUT = 10_000_000  # more tokens than any text has: an encoding of that max_length cuts nothing off
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -181,6 +183,17 @@ class Task(ABC):
     @abstractmethod
     def encode(self, examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Features:
         """Tokenise and truncate."""
+
+    def shortened(
+        self, whole: Callable[[], Features], examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
+    ) -> Features:
+        """What `encode` makes, where that can be had from the features of the whole texts; by default it cannot.
+
+        Args:
+            whole: gives the features of the same examples, of which nothing was cut.
+            examples, tokenizer, config: as for `encode`.
+        """
+        return self.encode(examples, tokenizer, config)
 
     def drawn(self, features: Features, seed: int) -> Features:
         """The features as one epoch or one evaluation reads them; as they are, unless `redrawn`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from harness.pretrained import load_pretrained
 from harness.row_checks import read_classification
+from harness.shortening import shorten
 from harness.tasks.base import Examples, Features, IntArray, Logits, Target, Task
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class SequenceClassification(Task):
             truncated=np.array([bool(encoding.overflowing) for encoding in encoded.encodings], dtype=bool),
             pad_id=int(tokenizer.pad_token_id),
         )
+
+    def shortened(
+        self, whole: Callable[[], Features], examples: Examples, tokenizer: PreTrainedTokenizerBase, config: TrialConfig
+    ) -> Features:
+        """Single texts are cut out of the whole ones; how much of each text of a pair stays is the tokeniser's work."""
+        if examples.pairs is not None:
+            return self.encode(examples, tokenizer, config)
+        return shorten(whole(), tokenizer, config.max_length)
 
     def model(self, path: str, num_labels: int, *, dropout: float | None) -> PreTrainedModel:
         """A model with a linear classifier on top of its summary of the text."""
