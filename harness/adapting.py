@@ -160,9 +160,9 @@ class _Conversation:
             raise self._interrupted()
         if death.forgiven(self.deaths) and not self.ending:
             self.deaths += 1
-            self.night.observer.note("the worker was killed; another one goes on")
+            self.night.observer.note(f"the worker was killed{death.why}; another one goes on")
             return None
-        return TrialOutcome("failed", "crashed", death.words, death.log_tail)
+        return TrialOutcome("failed", "crashed", death.words + death.why, death.log_tail)
 
     def _interrupted(self) -> Interrupted:
         words = f"interrupted; the adaptation goes on with: harness run {self.night.row.name}"

@@ -53,14 +53,16 @@ def ask_worker(
                 if not death.forgiven(deaths[death.kind]):
                     raise _died(death, deaths.total())
                 deaths[death.kind] += 1
-                told(Incident(death.kind, f"{death.words} before it had answered; another one goes on", death.details))
+                words = f"{death.words} before it had answered{death.why}; another one goes on"
+                told(Incident(death.kind, words, death.details))
                 executor.submit(0, job)
             answer = message.event
 
 
 def _died(death: WorkerDied, before: int) -> HarnessError:
-    also = f", as {before} before it: look at what ends them, say a limit on memory or time" if before else ""
-    return HarnessError(f"the {death.words}{also}:\n{death.log_tail}")
+    also = f", as {before} before it" if before else ""
+    why = death.why or (": look at what ends them, say a limit on memory or time" if before else "")
+    return HarnessError(f"the {death.words}{also}{why}\n{death.log_tail}")
 
 
 def error_of(failure: JobFailed) -> HarnessError:

@@ -371,7 +371,7 @@ class Night:
             self._lost(trial, death, alone=len(running.trials) == 1)
 
     def _lost(self, trial: TrialRow, death: WorkerDied, alone: bool) -> None:
-        message = f"{death.words} in trial {trial.number}"
+        message = f"{death.words} in trial {trial.number}{death.why}"
         again = not alone or death.forgiven(self.store.deaths(trial.id, death.kind))
         kind = "interrupted" if self.stop.asked else death.kind  # a death that was asked for does not count
         if self.stop.asked or again:

@@ -21,6 +21,7 @@ State = Literal["waiting", "running", "complete", "pruned", "failed"]
 Reason = Literal["oom", "diverged", "hung", "crashed", "data", "disk"]
 MOST_DEATHS = 2  # after so many a job whose worker was killed from outside is still taken up; the next fails it
 MOST_NODE_DEATHS = 5  # the same for whole machines, which a cluster may take back at any time
+MEMORY_REMEDY = "a higher limit on it helps, fewer workers, a smaller batch_size, or a shorter max_length"
 STATES: tuple[str, ...] = ("waiting", "running", "complete", "pruned", "failed")
 REASONS: tuple[str, ...] = ("oom", "diverged", "hung", "crashed", "data", "disk")
 
@@ -194,11 +195,13 @@ class WorkerDied:
 
     Attributes:
         node: of a cluster that is gone with everything on it; empty for a worker that died alone.
+        out_of_memory: Linux ended it because the machine's memory, or what it may use of it, ran out.
     """
 
     exit_code: int
     log_tail: str = ""
     node: str = ""
+    out_of_memory: bool = False
 
     @property
     def from_outside(self) -> bool:
@@ -219,9 +222,15 @@ class WorkerDied:
         return f"worker died with {how}"
 
     @property
+    def why(self) -> str:
+        """What goes behind `words` and the place where it died, as far as it is known."""
+        return f": memory ran out, {MEMORY_REMEDY}" if self.out_of_memory else ""
+
+    @property
     def details(self) -> dict[str, Any]:
         """Of its incident."""
-        return {"exit_code": self.exit_code, "node": self.node, "log": self.log_tail}
+        found = {"exit_code": self.exit_code, "node": self.node, "log": self.log_tail}
+        return found | ({"out_of_memory": True} if self.out_of_memory else {})
 
     def forgiven(self, before: int) -> bool:
         """Whether another worker takes up its job, after so many deaths of its kind before."""

@@ -263,7 +263,7 @@ class _Run:
 
     def _hear(self, event: Any, second: Second) -> None:
         if isinstance(event, WorkerDied):
-            raise HarnessError(f"the {event.words}:\n{event.log_tail}")
+            raise HarnessError(f"the {event.words}{event.why}:\n{event.log_tail}")
         if isinstance(event, TrialFacts):
             second.facts = event
             self._refuse_other_weights(event)

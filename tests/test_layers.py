@@ -23,8 +23,8 @@ encoder cache profiling energy prefix sharing evaluation attribution divergence
 training_plan steps training heads snapshots checkpoints kept_models model_card warm loading trial group preparation
 auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
-deadline executors listening results roster shelf grid median_pruning sampling fold_pruning search board asking
-opening adapting confirming night
+deadline oom_kills executors listening results roster shelf grid median_pruning sampling fold_pruning search board
+asking opening adapting confirming night
 study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair
 doctor
 scripts epoch_clock script_facts script_figures callback exchange analysis report explaining demo_page demo
@@ -35,11 +35,11 @@ command_reference name_reference reference
 
 COORDINATOR = """
 errors disk drafts configuration records jobs answers explanations grouping ranking folds spec study_file yaml_reader
-metrics published published_tables published_folders curves verdicts freezing environment executors listening results
-roster shelf grid median_pruning sampling fold_pruning search deadline board asking opening adapting confirming night
-study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings machine repair doctor
-scripts exchange analysis report explaining demo_page demo study_reference terminal plan_tables live commands cli
-command_reference name_reference reference
+metrics published published_tables published_folders curves verdicts freezing environment oom_kills executors
+listening results roster shelf grid median_pruning sampling fold_pruning search deadline board asking opening adapting
+confirming night study drift reproducing auditor coming predictor prediction_files schedule plan_sums plan findings
+machine repair doctor scripts exchange analysis report explaining demo_page demo study_reference terminal plan_tables
+live commands cli command_reference name_reference reference
 """.split()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pynvml
 
 from harness.environment import without_secrets
 from harness.executors.base import Executor, Job
+from harness.oom_kills import oom_kills
 from harness.records import Message, WorkerDied
 
 LOG_TAIL_BYTES = 4_000
@@ -32,6 +33,7 @@ class _Process:
     connection: Connection
     log: Path
     begins: int = 0  # where its own words begin in the log
+    oom_kills: int | None = field(default_factory=oom_kills)  # that were no end of its own
 
 
 def visible_gpus() -> list[str]:
@@ -169,7 +171,17 @@ class LocalExecutor(Executor):
         except subprocess.TimeoutExpired:
             process.popen.kill()
             code = process.popen.wait()
-        return WorkerDied(code, _words(process.log, process.begins))
+        tail = _words(process.log, process.begins)
+        return WorkerDied(code, tail, out_of_memory=code == -signal.SIGKILL and self._ran_out_of_memory(process))
+
+    def _ran_out_of_memory(self, dead: _Process) -> bool:
+        """Whether a process of our control group was ended for that; one such end explains one death."""
+        kills = oom_kills()
+        if kills is None or dead.oom_kills is None or kills <= dead.oom_kills:
+            return False
+        for process in self._processes.values():
+            process.oom_kills = None if process.oom_kills is None else process.oom_kills + 1
+        return True
 
 
 def _changed(path: Path) -> float:
