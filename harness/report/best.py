@@ -211,7 +211,8 @@ def _certainty(study: StudyFrames, sureness: Sureness, complete: int) -> str:
     if alike:
         others = f"{what}{'s' if len(alike) > 1 else ''} {listed(alike)}"
         return f"Not sure: it cannot be told apart from {others}{among}; {sure}."
-    return f"Sure as far as these examples go: it beats every other {what}{among}; {sure}."
+    seeds = "the comparison weighs them" if len(standings(study)[0].runs) > 1 else "it ran with one alone"
+    return f"As far as these examples go, it beats every other {what}{among}; {sure}. Other seeds: {seeds}."
 
 
 # --- the ranking as a frame -----------------------------------------------------------------------------
