@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from results_support import epoch, prepared, running, study_file
 
+import benchmarks.growth as growth
 import benchmarks.table as table
 from benchmarks.baselines import VARIANTS, freeze_parameters
 from benchmarks.cases import CASES, DRAWS, QUALITY, study_text
@@ -380,3 +381,18 @@ def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     assert record["quality"][0]["tests"]["accuracy"]["verdict"] == "cannot tell"
     assert line(table.page(record), "Trainer, dynamic padding (B1)")[1] != "–"
     assert str(tmp_path) not in json.dumps(record["arguments"])
+
+
+# --- growth ---------------------------------------------------------------------------------------------
+
+
+def test_growth_is_told_by_a_line_and_the_point_farthest_from_it() -> None:
+    exact = growth.line((1, 2, 4, 8), [5.0, 7.0, 11.0, 19.0])
+    assert (exact.start, exact.slope, exact.off) == pytest.approx((3.0, 2.0, 0.0), abs=1e-9)
+    bent = growth.line((1, 2, 4, 8), [5.0, 8.0, 20.0, 68.0])  # 4 + n ** 2
+    assert bent.off > 0.5
+
+
+def test_a_study_of_any_size_can_be_asked_for() -> None:
+    spec = parse_study(growth.STUDY.format(model="builtin:tiny", max_length=32, trials=3, rows=100, epochs=4)).spec
+    assert (spec.budget.trials, spec.data.train, spec.fixed["epochs"], spec.pruner.name) == (3, 100, 4, "none")
