@@ -1,5 +1,7 @@
 """Training the embedding rows that occur, and no others, gives what training the whole matrix gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_models
@@ -67,3 +69,14 @@ def test_a_reset_brings_the_whole_pretrained_matrix_back(tmp_path):
         if name not in plan.encoder.fresh:
             assert torch.equal(after[name], value), name
     assert plan.encoder.count({plan.encoder.input_embeddings}) == small_models.VOCABULARY * small_models.WIDTH
+
+
+def test_exact_trials_train_all_rows(tmp_path):
+    path = small_models.model_folder(tmp_path)
+    plan = small_models.plan(path, rows=20, **SETTINGS)
+    exact = replace(plan, exact=True)
+    assert plan.trains_used_rows and not exact.trains_used_rows
+    for each, cut in ((plan, True), (exact, False)):
+        prepare(each)
+        assert each.encoder.trains_used_rows is cut
+        assert (len(each.encoder.model.get_input_embeddings().weight) < small_models.VOCABULARY) is cut
