@@ -15,11 +15,19 @@ import socket
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from harness.errors import StorageError
+
 ENDING = ".safetensors"
+MEMORY_SHARE = 0.25  # of the machine's, for values that the disk does not take
+
+
+class NoRoom(StorageError):
+    """Neither the disk nor memory takes the values."""
 
 
 class Entry(NamedTuple):
@@ -35,14 +43,18 @@ class Cache:
     Args:
         folder: made when it is not there.
         budget: bytes on disk at most.
+        memory: bytes at most of values that the disk does not take; by default a quarter of the machine's.
 
     Attributes:
         damaged: keys of entries that were found damaged, and removed, since the last time someone looked.
+        held: bytes in memory alone, since the last time someone let go of what was saved before.
     """
 
-    def __init__(self, folder: Path, budget: int) -> None:
+    def __init__(self, folder: Path, budget: int, memory: int | None = None) -> None:
         self.folder = folder
         self.budget = budget
+        self.held = 0
+        self._memory = int(MEMORY_SHARE * psutil.virtual_memory().total) if memory is None else memory
         self.damaged: list[str] = []
         self._checked: set[tuple[str, int, int]] = set()
 
@@ -65,7 +77,11 @@ class Cache:
         return entry
 
     def save(self, key: str, values: torch.Tensor, seconds: float) -> Entry:
-        """Keep values under a key; where the disk does not take them they stay in memory alone."""
+        """Keep values under a key; where the disk does not take them they stay in memory alone.
+
+        Raises:
+            NoRoom: where that would be more than memory may take.
+        """
         values = values.detach().cpu().contiguous()
         kept = Entry(values, seconds)
         path = self._path(key)
@@ -73,13 +89,21 @@ class Cache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._make_room(values.nbytes):
-                return kept
+                return self._in_memory(kept, f"budget of {self.budget:,} bytes")
             save_file({"values": values}, part, metadata={"sha256": _sha256(values), "seconds": repr(seconds)})
             part.rename(path)
-        except (OSError, SafetensorError):
-            part.unlink(missing_ok=True)
-            return kept
+        except (OSError, SafetensorError) as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            return self._in_memory(kept, str(error))
         return self.load(key) or kept
+
+    def _in_memory(self, kept: Entry, reason: str) -> Entry:
+        self.held += kept.values.nbytes
+        if self.held > self._memory:
+            words = f"the disk does not take them ({reason}), and memory at most {self._memory:,} bytes of them"
+            raise NoRoom(words)
+        return kept
 
     def take_turn(self, name: str) -> IO[bytes] | None:
         """Hold the turn of that name until the answer is closed or the process ends; None while another one has it."""

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.cache import Cache
+from harness.cache import Cache, NoRoom
 from harness.configuration import TrialConfig
 from harness.encoder import Encoder
 from harness.freezing import parse
@@ -95,8 +95,12 @@ def share(
     wanted = sorted(set(cuts.values()))
     kept = worth_keeping(encoder, wanted, sharing, config, rows)
     encoder.reset(seed)
-    train = yield from fill(recipe, rows.train, kept, wanted, cache)
-    validation = yield from fill(recipe, rows.validation, kept, wanted, cache)
+    cache.held = 0  # the last trial has let go of its states
+    try:
+        train = yield from fill(recipe, rows.train, kept, wanted, cache)
+        validation = yield from fill(recipe, rows.validation, kept, wanted, cache)
+    except NoRoom as error:
+        return Shared(note=f"the frozen prefix's states are not kept: {error}")
     if cache.damaged:
         words = f"{len(cache.damaged)} damaged entries of the cache were worked out again"
         yield Incident("cache_damaged", words, {"keys": list(cache.damaged)})

@@ -16,11 +16,11 @@ BUDGET = 10_000_000
 SHARING = ("embeddings", "top-1", "head", "classifier", "gradual")
 
 
-def shared_of(plan: Plan, cache_folder: Path, **values: Any) -> tuple[Shared, list]:
+def shared_of(plan: Plan, cache_folder: Path, cache: Cache | None = None, **values: Any) -> tuple[Shared, list]:
     """What a trial of that plan takes from a cache in a folder, and the events on the way."""
     options = replace(Sharing(str(cache_folder), BUDGET, ("none", *SHARING)), **values)
+    cache = cache or Cache(cache_folder, options.budget)
     rows = Rows(plan.train.features, plan.probe.features, plan.validation.features)
-    cache = Cache(cache_folder, options.budget)
     work = share(options, cache, Recipe(plan.encoder, "fp32", 64), plan.config, rows, plan.seed)
     events = []
     while True:

@@ -8,6 +8,7 @@ import small_models
 from shared_states import SHARING, shared_of, with_shared
 
 from harness.batches import TokenTable
+from harness.cache import Cache
 from harness.evaluation import Split
 from harness.records import EpochRecord, Incident
 from harness.sharing import Shared
@@ -120,3 +121,26 @@ def test_a_damaged_entry_is_worked_out_again_and_told(path, tmp_path):
     shared, events = shared_of(a_plan(path, freeze="head"), tmp_path)
     assert [event.kind for event in events if isinstance(event, Incident)] == ["cache_damaged"]
     assert shared.record([])["prefix"]["computed_rows"] > 0
+
+
+def test_what_neither_disk_nor_memory_takes_is_not_kept_and_the_record_says_so(path, tmp_path):
+    plan = a_plan(path, freeze="top-1")
+    everything, _ = shared_of(plan, tmp_path, Cache(tmp_path, 0, memory=10**9))
+    assert everything.train and not everything.note and not list(tmp_path.glob("*.safetensors"))
+    nothing, _ = shared_of(plan, tmp_path, Cache(tmp_path, 0, memory=1000))
+    assert not nothing.train
+    assert nothing.note == (
+        "the frozen prefix's states are not kept: the disk does not take them (budget of 0 bytes), and memory at most "
+        "1,000 bytes of them"
+    )
+    for ours, theirs in zip(records(with_shared(plan, nothing)), records(with_shared(plan, everything)), strict=True):
+        assert ours.value("validation", "loss") == pytest.approx(theirs.value("validation", "loss"), rel=1e-5)
+
+
+def test_a_trial_lets_go_of_what_the_one_before_it_held_in_memory(path, tmp_path):
+    plan, cache = a_plan(path, freeze="top-1"), Cache(tmp_path, 0, memory=10**9)
+    held = []
+    for _ in range(3):
+        shared_of(plan, tmp_path, cache)
+        held.append(cache.held)
+    assert held[0] == held[1] == held[2] > 1000
