@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -11,10 +12,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import forking
 import psutil
+
+import harness.checkpoints as checkpoints
 
 STUDY = """
 study: night
@@ -29,6 +32,8 @@ configurations:
 objective: accuracy
 keep: 2
 """
+CHECKPOINTS = "results.files/trials/t*/checkpoints/[0-9]*"
+STEPS = "steps.txt"  # of a forked night: every step that its workers have taken
 
 
 class ForkedCommand:
@@ -64,6 +69,14 @@ class ForkedCommand:
 
 
 Command = subprocess.Popen[str] | ForkedCommand
+
+
+class Step(NamedTuple):
+    """An optimiser step that a worker has taken; steps of a trial count from 1."""
+
+    worker: int
+    trial: int
+    step: int
 
 
 class Night:
@@ -128,12 +141,30 @@ class Night:
         query = "SELECT count(*) FROM harness_epoch WHERE study = 'night' AND trial = ?"
         return int(self.rows(query, number)[0][0])
 
+    def steps(self) -> list[Step]:
+        """Every optimiser step that the workers of forked nights have taken, in order."""
+        path = self.folder / STEPS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [Step(*map(int, line.split())) for line in lines]
+
+    def checkpointed(self) -> dict[int, int]:
+        """Trial -> how many steps the newest whole checkpoint of it holds."""
+        whole = [path for path in sorted(self.folder.glob(CHECKPOINTS)) if checkpoints.verify(path) == ""]
+        return {int(path.parts[-3][1:]): steps_held(path) for path in whole}
+
     def curves(self) -> list[Any]:
         """Everything that must not depend on interruptions: metrics of all epochs, in order."""
         return self.rows(
             "SELECT t.number, m.epoch, m.split, m.name, m.grp, m.value FROM harness_metric m "
             "JOIN harness_trial t ON t.id = m.trial_id ORDER BY 1, 2, 3, 4, 5"
         )
+
+
+def steps_held(checkpoint: Path) -> int:
+    """Optimiser steps that a checkpoint holds, by what it says itself."""
+    document = json.loads((checkpoint / "state.json").read_text())
+    ended = document["records"][-1]["steps"] if document["records"] else 0
+    return int(ended + (document["running"]["step"] if document["running"] else 0))
 
 
 def command(folder: Path, *arguments: str) -> tuple[int, str]:

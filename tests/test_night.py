@@ -111,7 +111,9 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(done: Night, tmp_path:
     night.wait_for(process, lambda: night.epochs_of(1) >= 2)
     assert end(process, signal.SIGINT) == 130
     assert night.rows("SELECT state FROM harness_trial WHERE number = 1") == [("waiting",)]
+    (held,) = night.checkpointed().items()
     assert night.run()[0] == 0
+    assert night.steps()[0][1:] == (held[0], held[1] + 1)  # a trial that begins anew would give the same numbers
     assert night.curves() == done.curves()
 
 

@@ -14,6 +14,7 @@ import transformers
 from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
+import harness.trial
 from harness.configuration import Objective, TrialConfig
 from harness.jobs import Sharing, TrialJob
 from harness.records import EpochRecord, Incident, MetricValue, Progress, TrialFacts, TrialOutcome
@@ -373,13 +374,16 @@ def interrupt_after(job, warm, steps):
     return list(run(job, warm, Control(interrupted=interrupted)))
 
 
-@pytest.mark.parametrize("steps", [1, 5, 9, 17])
-def test_an_interrupted_trial_waits_and_goes_on_to_the_same_end(job, warm, steps):
+@pytest.mark.parametrize(("asked", "done"), [(1, 1), (5, 5), (9, 8), (17, 16)])  # the 9th event is an epoch's record
+def test_an_interrupted_trial_waits_and_goes_on_to_the_same_end(job, warm, monkeypatch, asked, done):
+    monkeypatch.setattr(harness.trial, "PROGRESS_SECONDS", 0.0)
     expected = of(EpochRecord, run(replace(job, folder=job.folder + "-whole"), warm, Control()))
-    broken = interrupt_after(job, warm, steps)
+    broken = interrupt_after(job, warm, asked)
     assert outcome(broken).state == "waiting"
     resumed = list(run(job, warm, Control()))
     assert isinstance(resumed[0], TrialFacts)
+    assert [progress.step for progress in of(Progress, resumed)] == list(range(done + 1, 25))  # no step twice
+    assert [type(event) for event in resumed[1:]].index(Progress) == done // 8  # records of its epochs come first
     assert outcome(resumed).state == "complete"
     assert not of(Incident, resumed)
     for one, other in zip(of(EpochRecord, resumed), expected, strict=True):
@@ -423,8 +427,10 @@ def test_a_trial_restarted_for_memory_resumes_with_its_smaller_batches(job):
         return left[0] <= 0
 
     assert outcome(list(run(job, warm, Control(interrupted=interrupted)))).state == "waiting"
-    (facts,) = of(TrialFacts, run(job, warm, Control()))
+    resumed = list(run(job, warm, Control()))
+    (facts,) = of(TrialFacts, resumed)
     assert facts.config.batch_size == 4
+    assert of(Progress, resumed)[0].step > 8
 
 
 def test_progress_comes_at_most_once_a_second(job, warm):

@@ -66,6 +66,8 @@ class ForkedNight(Night):
         super().__init__(folder, text)
         self.parent = parent
         self.checkpoint_seconds = checkpoint_seconds
+        self.held: dict[int, int] = {}
+        self.taken_before = 0
 
     def begin(
         self,
@@ -74,6 +76,7 @@ class ForkedNight(Night):
         arguments: Sequence[str] = ("run", "night.yaml"),
     ) -> int:
         """Process id of a coordinator that has just been forked; it writes what it says into that file."""
+        self.held, self.taken_before = self.checkpointed(), len(self.steps())
         return self.parent.ask(
             folder=str(self.folder),
             arguments=list(arguments),
@@ -111,6 +114,31 @@ class ForkedNight(Night):
                 for path in self.folder.glob("results.files/trials/*/model/model.safetensors")
             ),
         }
+
+    def went_on(self, orphans: bool = False) -> int:
+        """How many trials the last invocation took up from a checkpoint; each at the step after it.
+
+        Args:
+            orphans: whether a worker may have outlived the coordinator before, and taken and saved some more steps.
+        """
+        taken = self.steps()
+        workers = {each.worker for each in taken[: self.taken_before]}
+        new = [each for each in taken[self.taken_before :] if each.worker not in workers]
+        firsts = {trial: step for _, trial, step in reversed(new) if trial in self.held}
+        for trial, step in firsts.items():
+            assert step - 1 == self.held[trial] or (orphans and step - 1 > self.held[trial]), (firsts, self.held)
+        return len(firsts)
+
+    def saved_at_its_end(self) -> int:
+        """How many trials the last invocation left in their midst; each with a checkpoint of its very last step."""
+        if not self.db.exists():
+            return 0
+        lasts = {trial: step for _, trial, step in self.steps()[self.taken_before :]}
+        waiting = {trial for (trial,) in self.rows("SELECT id FROM harness_trial WHERE state = 'waiting'")}
+        left = {trial: step for trial, step in lasts.items() if trial in waiting}
+        held = self.checkpointed()
+        assert {trial: held.get(trial) for trial in left} == left, (left, held)
+        return len(left)
 
     def ends_as(self, expected: Outcome) -> None:
         """The next run goes on by itself to the undisturbed result, bit for bit, and leaves nothing over."""

@@ -283,6 +283,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_gives_the_sa
     assert night.through() == 0, night.output
     refused = night.rows("SELECT message FROM harness_incident WHERE kind = 'checkpoint_refused'")
     assert len(refused) == 1, refused
+    assert night.went_on() == 1
     night.ends_as(finished[1])
 
 
@@ -293,6 +294,7 @@ def test_when_every_checkpoint_is_damaged_the_trial_begins_anew_and_ends_the_sam
     for generation in generations(tmp_path):
         flip(generation / "optimizer.safetensors")
     assert night.through() == 0, night.output
+    assert night.steps()[night.taken_before][1:] == (1, 1)
     kinds = night.rows("SELECT kind FROM harness_incident WHERE kind = 'checkpoint_refused'")
     assert len(kinds) == 2
     night.ends_as(finished[1])

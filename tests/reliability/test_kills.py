@@ -105,7 +105,7 @@ def disturbed(night: ForkedNight, dice: random.Random, seconds: float, worker_to
 def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
     parent: Zygote, straight: Straight, tmp_path: Path, times: Times
 ) -> None:
-    dice, pace, kills, studies = random.Random(5), Pace(straight), 0, 0
+    dice, pace, kills, studies, resumed = random.Random(5), Pace(straight), 0, 0, 0
     while kills < times(60, 1_000) or studies < times(4, 50):  # of two trials each
         night, unfinished, before = ForkedNight(tmp_path / str(studies), parent), True, kills
         for invocation in range(15):
@@ -113,6 +113,8 @@ def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
                 # the third death of a trial's workers would fail it, as it should
                 hits, unfinished = disturbed(night, dice, pace.seconds, worker_too=invocation in (3, 8))
                 kills += hits
+                resumed += night.went_on(orphans=True)
         night.ends_as(straight.outcome)
         pace.after(kills - before)
         studies += 1
+    assert resumed > kills / 10  # many a kill falls before the first checkpoint

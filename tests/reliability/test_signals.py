@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from forked_nights import ForkedNight, Pace, Straight, worker_of
@@ -46,52 +47,56 @@ def left_clean(night: ForkedNight) -> None:
         assert night.rows(open_sessions) == [(0,)]
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "counts"), [(signal.SIGTERM, 143, (40, 500)), (signal.SIGINT, 130, (8, 300))]
-)
+class Manner(NamedTuple):
+    """How an end is asked for.
+
+    Attributes:
+        number, code: the signal, and the exit code that it gives.
+        counts: how often in every run, and with --soak.
+        again: whether it is sent a second time.
+    """
+
+    number: signal.Signals
+    code: int
+    counts: tuple[int, int]
+    again: bool = False
+
+
+MANNERS = {
+    "SIGTERM": Manner(signal.SIGTERM, 143, (40, 500)),
+    "Ctrl-C": Manner(signal.SIGINT, 130, (40, 300)),
+    "Ctrl-C twice": Manner(signal.SIGINT, 130, (40, 300), again=True),
+}
+PAUSES = (0.0, 0.05, 0.5)  # between the first Ctrl-C and the second
+
+
 def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
-    parent: Zygote,
-    straight: Straight,
-    tmp_path: Path,
-    times: Times,
-    number: signal.Signals,
-    code: int,
-    counts: tuple[int, int],
+    parent: Zygote, straight: Straight, tmp_path: Path, times: Times
 ) -> None:
-    dice, pace, stopped, studies = random.Random(6), Pace(straight), 0, 0
-    longest = 0.0
-    while stopped < times(*counts):
-        night, before = ForkedNight(tmp_path / str(studies), parent), stopped
-        ended = -1
-        while ended != 0:
+    dice, pace, nights = random.Random(6), Pace(straight), 0
+    left = {name: times(*manner.counts) for name, manner in MANNERS.items()}
+    longest, saved, resumed = 0.0, 0, 0
+    while any(left.values()):
+        night, ended, hits = ForkedNight(tmp_path / str(nights), parent), -1, 0
+        while ended != 0 and any(left.values()):
+            name = max(left, key=lambda each: left[each])
+            manner = MANNERS[name]
+            again = [dice.choice(PAUSES)] if manner.again else []
+            ended, seconds = signalled(night, dice.uniform(0.05, pace.seconds), manner.number, again)
             # until the command has looked at its arguments a signal ends it as it ends any program
-            ended, seconds = signalled(night, dice.uniform(0.05, pace.seconds), number)
-            assert ended in (code, -number, 0) or (ended, number) == (130, signal.SIGINT), night.output
+            assert ended in (manner.code, -manner.number, 0), night.output
             left_clean(night)
-            longest = max(longest, seconds)
-            stopped += ended == code
+            resumed += night.went_on()
+            if not manner.again:  # whoever asks twice does not wait for a checkpoint
+                saved, longest = saved + night.saved_at_its_end(), max(longest, seconds)
+            hit = ended == manner.code
+            left[name], hits = left[name] - hit, hits + hit
         night.ends_as(straight.outcome)
-        pace.after(stopped - before)
-        studies += 1
+        resumed += night.went_on()
+        pace.after(hits)
+        nights += 1
     assert longest < max(GRACE_SECONDS, 3 * straight.seconds)
-
-
-@pytest.mark.parametrize("pause", [0.0, 0.05, 0.5])
-def test_ctrl_c_twice_ends_at_once_and_the_study_goes_on(
-    parent: Zygote, straight: Straight, tmp_path: Path, pause: float, times: Times
-) -> None:
-    dice, pace, stopped, studies = random.Random(pause), Pace(straight), 0, 0
-    while stopped < times(3, 100):
-        night, before = ForkedNight(tmp_path / str(studies), parent), stopped
-        ended = -1
-        while ended != 0 and stopped < times(3, 100):
-            ended, _ = signalled(night, dice.uniform(0.05, pace.seconds), signal.SIGINT, [pause])
-            assert ended in (130, -signal.SIGINT, 0), night.output
-            left_clean(night)
-            stopped += ended == 130
-        night.ends_as(straight.outcome)
-        pace.after(stopped - before)
-        studies += 1
+    assert min(saved, resumed) >= times(40, 400) // 8  # the other stops came before training, or between trials
 
 
 STOPS = (

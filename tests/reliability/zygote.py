@@ -19,24 +19,27 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import alembic.util
+from nights import STEPS
 from places import plant
 from records import finished_study
 
 import harness.cli
 import harness.night
 import harness.results.connecting
+import harness.trial
 import harness.worker
 from harness.configuration import Objective
 from harness.executors.local import LocalExecutor, _Process
 from harness.jobs import PrepareJob, Sharing, TrialJob
 from harness.preparation import prepare
-from harness.records import TrialOutcome
+from harness.records import Progress, TrialOutcome
 from harness.spec import parse_study
 from harness.trial import Control, Warm, run
 
@@ -127,6 +130,27 @@ def forked(act: Callable[[], None], output: Path) -> int:
 # --- nights --------------------------------------------------------------------------------------------------
 
 
+def note_steps(path: Path) -> None:
+    """Let every worker say into a file which step of which trial it has taken.
+
+    Numbers do not tell a trial that went on from one that began anew: they are the same, bit for bit.
+    """
+    passing_on, training = harness.trial._train, harness.trial.train
+
+    def noted(trial: int, *arguments: Any) -> Iterator[Any]:
+        for event in training(*arguments):
+            if isinstance(event, Progress):
+                with path.open("a") as file:
+                    file.write(f"{os.getpid()} {trial} {event.step}\n")
+            yield event
+
+    def train(attempt: harness.trial.Attempt, *arguments: Any) -> Any:
+        harness.trial.train = functools.partial(noted, attempt.job.trial)
+        return passing_on(attempt, *arguments)
+
+    harness.trial._train = train
+
+
 def be_a_night(
     folder: str,
     arguments: list[str],
@@ -143,6 +167,7 @@ def be_a_night(
         os.environ.clear()
         os.environ.update({**environment, **FORKED})
     LocalExecutor._start = fork_worker  # type: ignore[method-assign]
+    note_steps(Path(folder) / STEPS)
     harness.results.connecting.OPENING_SECONDS = server_seconds
     if checkpoint_seconds is not None:
         harness.night.TrialJob = functools.partial(TrialJob, checkpoint_seconds=checkpoint_seconds)  # type: ignore[misc, assignment]
