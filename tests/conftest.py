@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from latex import NO_LATEX
-from servers import MISSING, database, postgres, server_database
+from servers import database, postgres, server_database
+from skips import untested
 
 __all__ = ["database", "postgres", "server_database"]
 
@@ -24,8 +24,6 @@ def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A server or a LaTeX that was not there is told at the end, where it cannot be overlooked."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    for words in (MISSING, NO_LATEX):
-        if any(words in str(report.longrepr) for report in skipped):
-            terminalreporter.write_line(words, red=True, bold=True)
+    """What could not be tested here is told at the end, where it cannot be overlooked."""
+    for line in untested(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line, red=True, bold=True)

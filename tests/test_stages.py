@@ -53,7 +53,7 @@ def gradients(encoder, batch, freeze, seed=3):
 def test_from_the_cut_the_logits_and_gradients_are_those_of_the_whole_model(encoder, freeze):
     cut = cut_of(encoder, freeze)
     if cut is None:
-        pytest.skip("this architecture runs as a whole")
+        pytest.skip("not meant for this case: this architecture runs as a whole")
     batch = batch_of_tokens()
     whole, expected = gradients(encoder, batch, freeze)
     part, found = gradients(encoder, from_the_cut(encoder, batch, cut), freeze)
@@ -102,7 +102,7 @@ def test_the_whole_model_is_left_as_it_was(encoder):
 @pytest.mark.parametrize("freeze", ["none", *STRATEGIES])
 def test_the_first_token_alone_in_the_last_layer_gives_the_logits_and_gradients_of_all_tokens(encoder, freeze):
     if cut_of(encoder, freeze) is None and freeze != "none":
-        pytest.skip("this architecture runs as a whole")
+        pytest.skip("not meant for this case: this architecture runs as a whole")
     batch = batch_of_tokens()
     before = {name: module.p for name, module in encoder.model.named_modules() if isinstance(module, torch.nn.Dropout)}
     for module in encoder.model.modules():

@@ -21,7 +21,7 @@ import torch
 from nights import STUDY, Night
 from records import violated
 from results_support import pipe, process, study_file
-from small_disks import inside, small_disk
+from small_disks import NO_DISKS, inside, small_disk
 from writers import Acknowledged, End, train_loss, write_one_trial
 
 import harness.checkpoints as checkpoints
@@ -31,6 +31,7 @@ from harness.snapshots import Snapshot
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Times = Callable[[int, int], int]
+UNTRACED = "faults of single calls of the system were NOT tested (F10, part of F2)"
 
 # --- the n-th call of the database ------------------------------------------------------------------------
 
@@ -70,10 +71,10 @@ def strace() -> str:
     """The tool, where it may look at processes."""
     found = shutil.which("strace")
     if found is None:
-        pytest.skip("strace is not installed: faults of single system calls are NOT tested")
+        pytest.skip(f"strace is not installed: {UNTRACED}")
     probe = subprocess.run([found, "-qq", "-e", "inject=getppid:error=EIO", "true"], capture_output=True)
     if probe.returncode != 0:
-        pytest.skip("strace may not trace here: faults of single system calls are NOT tested")
+        pytest.skip(f"strace may not trace here: {UNTRACED}")
     return found
 
 
@@ -212,7 +213,7 @@ def read_only_disk(tmp_path: Path) -> Iterator[tuple[Night, Path]]:
         mounted = Path("/", *disk.parts[4:])
         remount = [*inside(disk), "sh", "-c", f"cd / && mount -o remount,ro '{mounted}'"]
         if subprocess.run(remount, capture_output=True).returncode != 0:
-            pytest.skip("this machine allows no read-only file systems of one's own")
+            pytest.skip(NO_DISKS)
         yield night, disk
 
 

@@ -217,7 +217,7 @@ def test_a_length_beyond_the_model_is_refused() -> None:
 @pytest.mark.timeout(300)
 def test_a_night_without_any_network_is_a_night_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("unshare") is None or os.system("unshare -rn true 2>/dev/null") != 0:
-        pytest.skip("no network name spaces here: that a night needs no network is checked where there are")
+        pytest.skip("no network name spaces here: that a night needs no network was NOT tested (F32)")
     cache = tmp_path / "home" / "hub"
     hub_cache.lay_out(cache, "someone/tiny", {FIRST: hub_cache.model_folder(tmp_path / "model")})
     hub_cache.point(cache, "someone/tiny", "main", FIRST)
