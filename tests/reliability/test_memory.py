@@ -38,6 +38,7 @@ def executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalE
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     with LocalExecutor(tmp_path / "logs", 1, threads=1) as made:
         yield made
+        made.kill(0)  # it may have too little memory to end by itself
 
 
 def limit(executor: LocalExecutor, megabytes: int) -> None:
