@@ -29,6 +29,7 @@ _MENDED = {
     "interrupted": "interrupted, gone on from the last checkpoint",
     "begun_anew": "begun anew, so that its record is of one run",
     "group_failed": "trials that trained together went on one by one",
+    "graphs_refused": "steps were launched one by one instead of as CUDA graphs, more slowly",
     "checkpoint_refused": "a damaged checkpoint was set aside",
     "cache_damaged": "a damaged part of the cache was worked out again",
     "adaptation_damaged": "a damaged adapted encoder was made again",
