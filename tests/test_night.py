@@ -7,12 +7,15 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from nights import STUDY, Night, end, worker_of
 
 from harness.night import times_its_trials
+from harness.results import tables
+from harness.results.columns import Json
 from harness.results.engine import open_engine
 from harness.results.frames import summary
 from harness.spec import StudySpec, parse_study
@@ -57,6 +60,39 @@ def test_only_the_best_models_are_kept_and_each_loads(done: Night) -> None:
 
 def test_no_checkpoint_outlives_its_trial(done: Night) -> None:
     assert not list(done.folder.glob("results.files/trials/*/checkpoint*"))
+
+
+def strict(text: str) -> Any:
+    """A JSON value, as parsers read it that know neither NaN nor a key that stands twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len(dict(pairs)) == len(pairs), f"a key stands twice in {text[:200]}"
+        return dict(pairs)
+
+    def refused(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON, in {text[:200]}")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refused)
+
+
+def test_every_json_that_a_night_leaves_is_read_by_the_strictest_parser(done: Night) -> None:
+    texts: dict[str, list[str]] = {}
+    for table in tables.metadata.sorted_tables:
+        for column in (each.name for each in table.columns if isinstance(each.type, Json)):
+            query = f"SELECT {column} FROM {table.name} WHERE {column} IS NOT NULL"
+            texts[f"{table.name}.{column}"] = [text for (text,) in done.rows(query)]
+    for table, column in done.rows(
+        "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE c.name LIKE '%json'"
+    ):
+        texts[f"{table}.{column}"] = [text for (text,) in done.rows(f"SELECT {column} FROM {table}")]
+    for path in done.folder.glob("results.files/**/*.json"):
+        texts[path.name] = [*texts.get(path.name, []), path.read_text()]
+    for found in texts.values():
+        for text in found:
+            strict(text)
+    filled = {place for place, found in texts.items() if found}
+    assert {"harness_study.spec", "harness_trial.asked", "harness_trial.verdict_evidence", "manifest.json"} <= filled
+    assert any(place.startswith("trial_") for place in filled), "nothing of Optuna's was looked at"
 
 
 def test_optuna_reads_the_mirror(done: Night) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_nights import ForkedNight, Straight
+from forked_nights import STUDY, ForkedNight, Straight
 from forking import Zygote
 from records import violated
 from results_support import barrier, pipe, process, study_file
@@ -75,6 +77,35 @@ def test_two_nights_share_a_database_and_each_gives_what_it_gives_alone(
     ):
         numbered[study].append(tuple(row))
     assert numbered["night"] == numbered["other"] == straight.outcome["metrics"]
+
+
+REPORT_DIES = (
+    "harness.results.frames:_series before 3",  # while it reads a table
+    "harness.report.page:render after 1",  # while it writes
+)
+
+
+def test_reports_that_are_killed_beside_a_running_night_harm_nothing(parent: Zygote, tmp_path: Path) -> None:
+    night = ForkedNight(tmp_path, parent, STUDY.replace("epochs: 3", "epochs: 2000").replace("keep: 1", "keep: 0"))
+    pid = night.begin()
+
+    def next_epoch() -> None:
+        seen = len(night.steps())
+        while not night.db.exists() or len(night.steps()) < seen + 20:
+            time.sleep(0.02)
+
+    for number, place in enumerate(REPORT_DIES):
+        next_epoch()
+        code = night.end(night.begin([place], "report.txt", ("report", "night")))
+        assert code == -signal.SIGKILL, (tmp_path / "report.txt").read_text()
+        (tmp_path / "died").rename(tmp_path / f"died-{number}")
+    before = night.curves()
+    next_epoch()
+    os.kill(pid, signal.SIGTERM)
+    assert night.end(pid) == 143, night.output
+    assert night.curves()[: len(before)] == before and len(night.curves()) > len(before)
+    assert night.rows("SELECT kind FROM harness_incident") == [("interrupted",)]
+    night.only_passing()
 
 
 def test_a_second_run_of_a_study_is_refused_and_changes_nothing(
