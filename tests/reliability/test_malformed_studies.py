@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,19 +157,24 @@ def made_up(draw: st.DrawFn) -> str:
     return write_yaml(study)
 
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+USUAL, SOAKED = 1_000, 100_000
+Times = Callable[[int, int], int]
 
 
-@settings(max_examples=1_000, **COMMON)
-@given(damaged())
-def test_a_damaged_study_file_means_what_it_says_or_is_refused(text: str) -> None:
-    refused_or_meant(text)
+def all_refused_or_meant(texts: st.SearchStrategy[str], count: int) -> None:
+    """The claim for so many texts: in every run the same ones, in a soak others each time."""
+    settings(max_examples=count, derandomize=count <= USUAL, **COMMON)(given(texts)(refused_or_meant))()
 
 
-@settings(max_examples=1_000, **COMMON)
-@given(made_up())
-def test_a_made_up_study_file_means_what_it_says_or_is_refused(text: str) -> None:
-    refused_or_meant(text)
+@pytest.mark.timeout(4 * 3600)
+def test_a_damaged_study_file_means_what_it_says_or_is_refused(times: Times) -> None:
+    all_refused_or_meant(damaged(), times(USUAL, SOAKED))
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_a_made_up_study_file_means_what_it_says_or_is_refused(times: Times) -> None:
+    all_refused_or_meant(made_up(), times(USUAL, SOAKED))
 
 
 @pytest.mark.parametrize("text", VALID)
@@ -177,7 +183,7 @@ def test_the_valid_files_themselves_are_accepted_with_their_meaning(text: str) -
     refused_or_meant(text)
 
 
-@settings(max_examples=200, **COMMON)
+@settings(max_examples=200, derandomize=True, **COMMON)
 @given(st.binary(max_size=40), st.integers(0, 600), st.integers(0, 30))
 def test_bytes_that_are_no_text_are_refused_with_the_file(
     tmp_path_factory: pytest.TempPathFactory, put: bytes, at: int, over: int
