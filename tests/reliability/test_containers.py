@@ -33,7 +33,7 @@ ALONE = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 def test_a_night_that_is_process_1_is_a_night_like_another(tmp_path: Path) -> None:
     """Docker's exec form and a Kubernetes Job begin it so; a parent that is process 1 is no sign of an orphan there."""
     if shutil.which("unshare") is None or os.system(f"{' '.join(ALONE)} true 2>/dev/null") != 0:
-        pytest.skip("no process name spaces here: a night that is process 1 is checked where there are")
+        pytest.skip("no process name spaces here: a night that is process 1 was NOT tested")
     night = Night(tmp_path, STUDY)
     night.within = ALONE
     code, output = night.run()
@@ -76,10 +76,12 @@ def group() -> Iterator[Path]:
     try:
         folder.mkdir()
     except OSError as error:
-        pytest.skip(f"no control groups of one's own here ({error.strerror}): a real end by the kernel was not tested")
+        pytest.skip(
+            f"no control groups of one's own here ({error.strerror}): an end by the OOM killer was NOT tested (F13)"
+        )
     try:
         if not (folder / LIMIT[version]).exists():
-            pytest.skip("control groups here count no memory: a real end by the kernel was not tested")
+            pytest.skip("control groups here count no memory: an end by the OOM killer was NOT tested (F13)")
         (folder / LIMIT[version]).write_text(str(LIMIT_BYTES))
         yield folder
     finally:
