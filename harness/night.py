@@ -379,7 +379,9 @@ class Night:
             self._refresh(trial.id)
             self.observer.note(message)
         else:
-            self._finish(trial, TrialOutcome("failed", "crashed", message, death.log_tail))
+            self._finish(
+                trial, TrialOutcome("failed", "oom" if death.out_of_memory else "crashed", message, death.log_tail)
+            )
 
     def _watch(self, listening: Listening) -> None:
         if (self.stop.asked or self._full or self.deadline.passed()) and not self._ending:

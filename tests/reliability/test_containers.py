@@ -121,7 +121,7 @@ def test_a_trial_whose_workers_run_out_of_memory_says_so_and_what_helps(tmp_path
         yield WorkerDied(-9, out_of_memory=True)
 
     file = scripted.study("configurations: [{epochs: 1}]\n")
-    assert scripted.through(tmp_path / "r.db", file, scripted.Scripted(too_large)) == [("failed", "crashed")]
+    assert scripted.through(tmp_path / "r.db", file, scripted.Scripted(too_large)) == [("failed", "oom")]
     words = f"worker died with signal 9 in trial 0: memory ran out, {MEMORY_REMEDY}"
     with Store.open(tmp_path / "r.db") as store, store.engine.connect() as connection:
         assert [trial.message for trial in store.trials(1)] == [words]
