@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from forked_nights import STUDY, ForkedNight, Straight
 from forking import Zygote
@@ -22,6 +23,7 @@ from harness.results.store import Store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Times = Callable[[int, int], int]
 PROCESSES = 8
+USUAL_SECONDS = 2.0  # of 95 commits in 100; SQLite lets no queue form, so on a busy machine some wait far longer
 LONGEST_SECONDS = 30.0  # half of what a commit waits for; some hundredths on a quiet machine
 
 
@@ -43,8 +45,10 @@ def test_eight_coordinators_write_two_hundred_epochs_each_and_none_is_refused(tm
     with Store.open(path) as store:
         for number in range(PROCESSES):
             store.create_study(study_file(f"study-{number}"))
-    longest = together(write_many, path, epochs)
-    assert max(longest) < LONGEST_SECONDS
+    seconds = np.concatenate(together(write_many, path, epochs))
+    assert len(seconds) == PROCESSES * epochs
+    assert np.quantile(seconds, 0.95) <= USUAL_SECONDS
+    assert max(seconds) < LONGEST_SECONDS
     with Store.open(path) as store:
         for row in store.studies():
             (trial,) = store.trials(row.id)

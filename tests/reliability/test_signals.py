@@ -99,27 +99,36 @@ def test_an_end_that_is_asked_for_is_clean_and_resumed_exactly(
     assert min(saved, resumed) >= times(40, 400) // 8  # the other stops came before training, or between trials
 
 
-STOPS = (
-    "harness.executors.local:LocalExecutor.decide before 1 SIGSTOP",
-    "harness.executors.local:LocalExecutor.submit after 2 SIGSTOP",
-)
+def stopped(pid: int) -> bool:
+    """Whether the system says so of a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-@pytest.mark.parametrize("place", STOPS)
+STORE = "harness.results.store:Store"
+STOPS = [
+    "harness.executors.local:LocalExecutor.decide before 1",
+    "harness.executors.local:LocalExecutor.submit after 2",
+    *(f"{STORE}.record_epoch {when} {count}" for when in ("before", "after") for count in range(1, 6)),
+    *(f"{STORE}.{name} {when} 1" for name in ("start_trial", "finish_trial") for when in ("before", "after")),
+    *(f"{STORE}.{name} after 2" for name in ("add_trial", "start_trial", "record_facts", "finish_trial")),
+]
+
+
 def test_a_stopped_coordinator_still_holds_its_study_and_goes_on_when_it_may(
-    parent: Zygote, straight: Straight, tmp_path: Path, place: str
+    parent: Zygote, straight: Straight, tmp_path: Path
 ) -> None:
     """A process that may come back is no dead one: nobody writes meanwhile, so there is nothing that it overwrites."""
     night = ForkedNight(tmp_path, parent)
-    pid = night.begin([place])
-    while not (tmp_path / "died").exists():
-        time.sleep(0.02)
-    before = night.curves()
-    assert night.end(night.begin(output="second.txt")) == 75
-    said = (tmp_path / "second.txt").read_text()
-    assert f"held by process {pid} " in said and "Traceback" not in said
-    assert night.curves() == before
-    os.kill(pid, signal.SIGCONT)
+    pid = night.begin([f"{place} SIGSTOP" for place in STOPS])
+    for stops in range(1, len(STOPS) + 1):
+        while len(list(tmp_path.glob("died*"))) < stops or not stopped(pid):
+            time.sleep(0.01)
+        before = night.curves()
+        assert night.end(night.begin(output="second.txt")) == 75
+        said = (tmp_path / "second.txt").read_text()
+        assert f"held by process {pid} " in said and "Traceback" not in said
+        assert night.curves() == before
+        os.kill(pid, signal.SIGCONT)
     assert night.end(pid) == 0, night.output
     night.ends_as(straight.outcome)
 
