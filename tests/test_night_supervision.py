@@ -219,7 +219,7 @@ def test_the_sampler_is_asked_once_a_trial(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_no_trial_makes_the_night_read_all_others_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("all trials were read")
 
     def guarded(job: TrialJob) -> Words:
