@@ -1,4 +1,4 @@
-"""From the newest result to docs/benchmarks.md and the short table in README.md.
+"""From the results to docs/benchmarks.md and the short table in README.md.
 
 python -m benchmarks.table
 """
@@ -222,13 +222,13 @@ def cases(record: Mapping[str, Any]) -> str:
     return "\n".join(f"- **{case['name']}**: {case['title']}" for case in record["cases"])
 
 
-def page(record: Mapping[str, Any]) -> str:
-    """docs/benchmarks.md."""
+def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
+    """docs/benchmarks.md: one result in full, and what others have measured beside it."""
     rows, tokens = record["rows"], record["tokens"]
     repeats = record["arguments"]["repeats"]
     parts = [
         "# Benchmarks\n",
-        "*Made from the newest file in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
+        "*Made from the files in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
         f"{record['model']} on {record['data']}: {rows['train']:,} training and {rows['validation']:,} validation "
         f"rows, {tokens['mean']:.0f} tokens on average, {tokens['longest']} at most. Measured on "
         f"{record['began'][:10]}, {'once' if repeats == 1 else f'{repeats} repeats'}.\n",
@@ -251,8 +251,19 @@ def page(record: Mapping[str, Any]) -> str:
             "the Trainer's own standard deviation over seeds, whichever is larger."
         )
         parts.append(f"## Quality\n\n{told}\n\n{quality(record)}\n")
+    parts += [f"## Further cases, measured by themselves\n\n{beside(other)}\n" for other in others]
     parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
     return "\n".join(parts)
+
+
+def beside(record: Mapping[str, Any]) -> str:
+    """The cases of another run, with its day, rows and machine."""
+    repeats = record["arguments"]["repeats"]
+    told = (
+        f"{record['model']} on {record['data']}, {record['rows']['train']:,} training rows, {record['began'][:10]}, "
+        f"{'once' if repeats == 1 else f'{repeats} repeats'}. {machine(record)}"
+    )
+    return f"{told}\n\n{cases(record)}\n\n{times(record)}\n\n{factors(record)}\n\n{doubts(record)}".rstrip()
 
 
 def short(record: Mapping[str, Any]) -> str:
@@ -277,22 +288,25 @@ def with_table(readme: str, table: str) -> str:
     return f"{before}{BEGIN}\n{table}{END}{after}"
 
 
-def newest(folder: Path = RESULTS) -> Path | None:
-    """The result that the pages show: the last by when it began."""
-    found = sorted(folder.glob("*.json"), key=lambda path: json.loads(path.read_text("utf-8"))["began"])
-    return found[-1] if found else None
+def results(folder: Path = RESULTS) -> list[Path]:
+    """The results that the pages show: of each name the one that began last; the one with most cases comes first."""
+    records = {path: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+    last: dict[str, Path] = {}
+    for path in sorted(records, key=lambda path: records[path]["began"]):
+        last[path.stem[len("2000-01-01-") :]] = path
+    return sorted(last.values(), key=lambda path: (-len(records[path]["cases"]), path.name))
 
 
 def main() -> int:
     """Entry of `python -m benchmarks.table`."""
-    path = newest()
-    if path is None:
+    paths = results()
+    if not paths:
         print(f"there is no result in {RESULTS.relative_to(ROOT)}; make one with: make bench")
         return 1
-    record = json.loads(path.read_text("utf-8"))
-    PAGE.write_text(page(record), "utf-8")
+    record, *others = (json.loads(path.read_text("utf-8")) for path in paths)
+    PAGE.write_text(page(record, others), "utf-8")
     README.write_text(with_table(README.read_text("utf-8"), short(record)), "utf-8")
-    print(f"{path.name}: {PAGE.relative_to(ROOT)}, {README.relative_to(ROOT)}")
+    print(f"{', '.join(path.name for path in paths)}: {PAGE.relative_to(ROOT)}, {README.relative_to(ROOT)}")
     return 0
 
 

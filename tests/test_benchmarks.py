@@ -348,19 +348,30 @@ def test_the_readme_keeps_all_but_what_stands_between_the_markers() -> None:
     assert twice.count(table.BEGIN) == twice.count(table.END) == twice.count(table.HEADING) == 1
 
 
-def test_the_newest_result_is_the_one_that_began_last(tmp_path: Path) -> None:
-    assert table.newest(tmp_path) is None
-    for name, began in (("b", "2030-01-01T00:00:00+00:00"), ("a", "2030-01-02T00:00:00+00:00")):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"began": began}))
-    assert table.newest(tmp_path) == tmp_path / "a.json"
+def test_of_each_name_the_result_that_began_last_is_shown_and_most_cases_come_first(tmp_path: Path) -> None:
+    assert table.results(tmp_path) == []
+    for day, name, began, cases in (
+        ("2030-01-02", "one", "2030-01-02T00:00:00+00:00", 1),
+        ("2030-01-02", "two", "2030-01-02T09:00:00+00:00", 9),
+        ("2030-01-03", "two", "2030-01-03T00:00:00+00:00", 2),
+    ):
+        (tmp_path / f"{day}-{name}.json").write_text(json.dumps({"began": began, "cases": [{}] * cases}))
+    assert [path.name for path in table.results(tmp_path)] == ["2030-01-03-two.json", "2030-01-02-one.json"]
 
 
-def test_the_page_and_the_readme_show_the_newest_result() -> None:
-    path = table.newest()
-    if path is None:
+def test_what_was_measured_beside_stands_below_with_its_own_day_and_factors() -> None:
+    other = RECORD | {"began": "2031-05-06T00:00:00+00:00"}
+    _, _, below = table.page(RECORD, [other]).partition("## Further cases, measured by themselves")
+    assert "2031-05-06" in below and table.times(other) in below and table.factors(other) in below
+    assert "Further cases" not in table.page(RECORD)
+
+
+def test_the_page_and_the_readme_show_the_results() -> None:
+    paths = table.results()
+    if not paths:
         pytest.skip("there is no result yet")
-    record = json.loads(path.read_text("utf-8"))
-    assert table.PAGE.read_text("utf-8") == table.page(record), "run `python -m benchmarks.table`"
+    record, *others = (json.loads(path.read_text("utf-8")) for path in paths)
+    assert table.PAGE.read_text("utf-8") == table.page(record, others), "run `python -m benchmarks.table`"
     readme = table.README.read_text("utf-8")
     assert table.with_table(readme, table.short(record)) == readme, "run `python -m benchmarks.table`"
 
