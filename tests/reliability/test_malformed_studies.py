@@ -23,6 +23,7 @@ from harness.yaml_reader import write_yaml
 STUDIES = Path(__file__).parent.parent.parent / "studies"
 VALID = [init_template("x"), *(path.read_text() for path in sorted(STUDIES.glob("*.yaml")))]
 SECONDS, MEGABYTES = 5.0, 500
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as the reader's: they differ about tabs before a colon
 
 
 # --- what a file says, by other means than the product's -----------------------------------------------------
@@ -81,18 +82,18 @@ def holds(understood: Any, written: Any, key: str = "") -> bool:
 
 def refused_or_meant(text: str) -> None:
     """The claim of this file, for one text."""
-    began = time.monotonic()
+    began = time.process_time()  # what others take of the machine is no fault of the file
     try:
         spec = parse_study(text, (), "f.yaml").spec
     except SpecError as error:
         assert all(re.match(r"f\.yaml(:\d+)?: ", line) for line in str(error).splitlines()[:1]), str(error)
         assert len(str(error)) < 5_000
     else:
-        written = said(yaml.compose(text, Loader=yaml.SafeLoader))
+        written = said(yaml.compose(text, Loader=LOADER))
         if "objective" in written:
             written["objectives"] = [written.pop("objective")]
         assert holds(spec.content(), written), (spec.content(), written)
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
 
 
 # --- two thousand files --------------------------------------------------------------------------------------
@@ -177,7 +178,7 @@ def test_a_made_up_study_file_means_what_it_says_or_is_refused(times: Times) -> 
     all_refused_or_meant(made_up(), times(USUAL, SOAKED))
 
 
-@pytest.mark.parametrize("text", VALID)
+@pytest.mark.parametrize("text", [*VALID, VALID[0].replace("\nmodel:", "\nmodel\t:")])
 def test_the_valid_files_themselves_are_accepted_with_their_meaning(text: str) -> None:
     parse_study(text)
     refused_or_meant(text)
@@ -237,12 +238,12 @@ def bomb(levels: int) -> str:
 def test_a_trap_of_yaml_is_refused_with_its_line(added: str, words: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.monotonic()
+    began = time.process_time()  # what others take of the machine is no fault of the file
     with pytest.raises(SpecError, match=rf"^f\.yaml:\d+: .*{words}|\nf\.yaml:\d+: .*{words}") as refused:
         parse_study(
             "study: s\nmodel: builtin:tiny\ndata: {path: builtin:reviews}\nbudget: {trials: 1}\n" + added, (), "f.yaml"
         )
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES * 1024
     assert "\u202e" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
