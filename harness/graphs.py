@@ -216,10 +216,12 @@ def decay(optimizer: torch.optim.AdamW) -> None:
 
     Reference: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2
     """
-    with torch.no_grad():
-        for group in optimizer.param_groups:
-            shrunk = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if "decay_tensor" in group and group["decay"] > 0.0 and shrunk:
+    for group in optimizer.param_groups:
+        if "decay_tensor" not in group or group["decay"] == 0.0:
+            continue
+        shrunk = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if shrunk:
+            with torch.no_grad():
                 torch._foreach_mul_(shrunk, 1.0 - group["lr"] * group["decay_tensor"])
 
 
