@@ -91,8 +91,10 @@ def _restore_moments(state: State, tensors: Mapping[str, torch.Tensor]) -> None:
         if f"{name}|step" not in tensors:
             continue
         saved = {moment: tensors[f"{name}|{moment}"].to(parameter.device) for moment in _MOMENTS}
-        held = state.optimizer.state.setdefault(parameter, saved)
-        for moment, tensor in held.items():  # in place: a recorded step knows no other address
+        if parameter not in state.optimizer.state:
+            state.optimizer.state[parameter] = saved
+            continue
+        for moment, tensor in state.optimizer.state[parameter].items():  # a recorded step knows no other address
             tensor.copy_(saved[moment])
 
 

@@ -55,6 +55,7 @@ class UsedRows:
     def take(self) -> None:
         """Put the rows, as they are in the whole matrix, in its place; always at the same address."""
         self._weight.requires_grad_(self._full.requires_grad)
+        self._weight.grad = None  # a trial that crashed in mid-step has left one
         with torch.no_grad():
             self._weight.copy_(self._full[self._rows])
         self._set(self._weight)

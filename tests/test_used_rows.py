@@ -80,3 +80,14 @@ def test_exact_trials_train_all_rows(tmp_path):
         prepare(each)
         assert each.encoder.trains_used_rows is cut
         assert (len(each.encoder.model.get_input_embeddings().weight) < small_models.VOCABULARY) is cut
+
+
+def test_the_gradient_of_a_trial_that_crashed_in_mid_step_is_not_the_next_ones(tmp_path):
+    path = small_models.model_folder(tmp_path)
+    plan = small_models.plan(path, rows=20, **SETTINGS)
+    prepare(plan)
+    weight = plan.encoder.model.get_input_embeddings().weight
+    weight.grad = torch.ones_like(weight)
+    prepare(plan)
+    assert plan.encoder.model.get_input_embeddings().weight is weight
+    assert weight.grad is None
