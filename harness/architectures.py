@@ -33,6 +33,7 @@ class Architecture:
         attention: kernel asked for; "eager" where the model has no other.
         plain_mask: takes a ready-made attention mask of shape (batch, 1, sequence, sequence).
         reserved_positions: positions that the model has but a text cannot use.
+        pooler_dense: linear layer of a pooler that is this layer and tanh, and works on the first token.
         last_dropout: module between what is pooled and the classifier, where it acts there alone.
         sliceable: whether the encoder runs with its lower layers taken out.
         bert_layers: whether its layers are built as BERT's, so that `stages.FirstTokenLayer` can stand for one.
@@ -54,6 +55,7 @@ class Architecture:
     attention: str = "sdpa"
     plain_mask: bool = True
     reserved_positions: int = 0
+    pooler_dense: str = ""
     last_dropout: str = ""
     sliceable: bool = True
     bert_layers: bool = False
@@ -67,6 +69,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         embeddings=("bert.embeddings.",),
         layers="bert.encoder.layer.",
         pooler=("bert.pooler.",),
+        pooler_dense="bert.pooler.dense",
         classifier="classifier.",
         dropouts=_BERT_DROPOUTS,
         last_dropout="dropout",
@@ -104,6 +107,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         embeddings=("albert.embeddings.", "albert.encoder.embedding_hidden_mapping_in."),
         layers="albert.encoder.albert_layer_groups.",
         pooler=("albert.pooler.",),
+        pooler_dense="albert.pooler",
         classifier="classifier.",
         language=("predictions.dense.", "predictions.LayerNorm.", "predictions."),
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),

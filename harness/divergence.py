@@ -42,14 +42,20 @@ class Watch:
         """
         if not self._seen:
             return
-        values = torch.stack([torch.stack(pair) for pair in self._seen]).tolist()  # (steps, 2)
-        for number, (loss, norm) in enumerate(values, self._judged + 1):
+        for number, (loss, norm) in enumerate(self._values(), self._judged + 1):
             if not math.isfinite(loss):
                 raise TrialFailure("diverged", f"loss became {loss} at epoch {self._epoch}, step {number}")
             if self._gradients and not math.isfinite(norm):
                 raise TrialFailure("diverged", f"gradient norm became {norm} at epoch {self._epoch}, step {number}")
         self._judged += len(self._seen)
         self._seen = []
+
+    def _values(self) -> list[tuple[float, float]]:
+        """Loss and norm of each step; of several in one transfer."""
+        if len(self._seen) == 1:
+            return [(float(loss), float(norm)) for loss, norm in self._seen]
+        pairs = torch.stack([torch.stack(pair) for pair in self._seen]).tolist()  # (steps, 2)
+        return [(loss, norm) for loss, norm in pairs]
 
 
 def refuse_non_finite(metrics: Sequence[MetricValue], epoch: int) -> None:

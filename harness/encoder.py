@@ -226,6 +226,12 @@ class Encoder:
         assert isinstance(linear, nn.Linear)
         return modules[self.row.last_dropout], linear
 
+    def pooler(self) -> nn.Linear:
+        """The linear layer of the pooler, for an architecture that names it (`pooler_dense`)."""
+        dense = self.model.get_submodule(self.row.pooler_dense)
+        assert isinstance(dense, nn.Linear)
+        return dense
+
     def _mask(self, batch: Batch) -> torch.Tensor | None:
         """The mask as attention takes it: given a flat one, transformers would wait for the device to look inside."""
         mask = batch.attention_mask

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from harness.optimization import adamw
+from harness.optimization import adamw, no_moments
 from harness.tasks.base import IntArray
 
 WIDTHS = 8  # shapes of batches at most: each one is a recording that takes time and memory
@@ -146,7 +146,7 @@ class Graphs:
             group["decay_tensor"] = held["decay"].fill_(group["decay"])
             group["weight_decay"] = 0.0
             for parameter in group["params"]:
-                moments = self._moments.setdefault(parameter, _no_moments(parameter))
+                moments = self._moments.setdefault(parameter, no_moments(parameter))
                 optimizer.state[parameter] = {name: tensor.zero_() for name, tensor in moments.items()}
         return optimizer
 
@@ -223,15 +223,6 @@ def decay(optimizer: torch.optim.AdamW) -> None:
         if shrunk:
             with torch.no_grad():
                 torch._foreach_mul_(shrunk, 1.0 - group["lr"] * group["decay_tensor"])
-
-
-def _no_moments(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
-    """AdamW's state before its first step, as the fused implementation makes it."""
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
 
 
 # --- the proof of a recording ------------------------------------------------------------------------

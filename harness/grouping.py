@@ -10,21 +10,24 @@ TASK = "sequence-classification"  # whose classifier sees one vector a row; a he
 MOST = 64  # trials of one group; what is gained grows little beyond
 
 
+def over_vectors(task: str, config: TrialConfig) -> bool:
+    """Whether a step has nothing but one vector a row, which never changes, and the plain loss."""
+    return (
+        task == TASK
+        and config.frozen_mode == "eval"
+        and config.gradient_accumulation == 1
+        and config.class_weights == "none"
+        and config.dtype != "fp16"
+    )
+
+
 def key(task: str, config: TrialConfig, seed: int, fold: int | None) -> Hashable | None:
     """Trials with equal keys may go together; None where a trial goes alone.
 
     Batch order and dropout hang on the seed, on the batch size and on the rows. Learning rate, its schedule, weight
     decay, clipping, epochs and early stopping may differ.
     """
-    alone = (
-        task != TASK
-        or config.freeze != "classifier"
-        or config.frozen_mode != "eval"
-        or config.gradient_accumulation != 1
-        or config.class_weights != "none"
-        or config.dtype == "fp16"
-    )
-    if alone:
+    if config.freeze != "classifier" or not over_vectors(task, config):
         return None
     weights = (config.model, config.adapt, config.dropout, config.dtype)
     return (*weights, config.train, config.max_length, config.batch_size, seed, fold)

@@ -21,7 +21,8 @@ from harness.batches import Table
 from harness.devices import autocast, seed_dropout
 from harness.energy import EnergyMeter, reader_of
 from harness.errors import TrialFailure
-from harness.optimization import BETAS, EPSILON
+from harness.head_gradients import slopes
+from harness.optimization import BETAS, CLIP_EPSILON, EPSILON
 from harness.profiling import Load, MemoryPeak, Stopwatch
 from harness.records import EpochRecord, Progress, SpeedWindow
 from harness.streams import derive
@@ -30,7 +31,6 @@ from harness.training import early_stop, epoch_record, keep_best, with_energy
 from harness.training_plan import Plan, Running, State, finished
 
 PROGRESS_STEPS = 200
-CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 
 @dataclass
@@ -60,9 +60,7 @@ class Heads:
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Logits of every head for a batch of states, (batch, heads, labels)."""
-        return self._logits(states, *self._values)
-
-    def _logits(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        weight, bias = self._values
         heads, labels, width = weight.shape
         with autocast(self._device, self._dtype):
             flat = functional.linear(states, weight.reshape(heads * labels, width), bias.reshape(heads * labels))
@@ -83,18 +81,12 @@ class Heads:
             Logits (batch, heads, labels) before the step, losses (heads,), norms of the gradients (heads,).
         """
         seed_dropout(self._device, seed)
-        leaves = [value.requires_grad_() for value in self._values]
-        logits = self._logits(self._dropout(states), *leaves)
-        batch, heads, classes = logits.shape
-        each = functional.cross_entropy(
-            logits.float().reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
-        )
-        losses = each.view(batch, heads).mean(dim=0)
-        gradients = torch.autograd.grad(losses.sum(), leaves)  # of a sum: every head has its own gradient
-        self._values = [leaf.detach() for leaf in leaves]
+        weight, bias = self._values
+        found = slopes(self._dropout(states), labels, weight, bias, len(weight), self._dtype)
+        gradients = (found.weight, found.bias)
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
         self._update(gradients, (self._limits / (norms + CLIP_EPSILON)).clamp(max=1.0), rates)
-        return logits.detach(), losses.detach(), norms
+        return found.logits, found.losses, norms
 
     def _update(self, gradients: Sequence[torch.Tensor], clip: torch.Tensor, rates: torch.Tensor) -> None:
         """AdamW as torch.optim writes it, decay on the weights and not on the biases."""

@@ -15,6 +15,7 @@ from harness.freezing import ParameterInfo
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 _NO_DECAY_NAME = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 
@@ -112,3 +113,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate * group["scale"])
         else:
             group["lr"] = rate * group["scale"]
+
+
+def no_moments(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+    """AdamW's state before its first step, as the fused implementation makes it."""
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }

@@ -18,10 +18,12 @@ from harness.divergence import Watch, refuse_non_finite
 from harness.energy import Energy, EnergyMeter, reader_of
 from harness.evaluation import Split, measure, predict
 from harness.freezing import frozen
+from harness.head_steps import HeadSteps, takes
 from harness.metrics import direction
 from harness.profiling import Load, MemoryPeak, Stopwatch, training_flops
+from harness.recorded_steps import RecordedSteps
 from harness.records import EpochRecord, Incident, MetricValue, Progress, SpeedWindow
-from harness.steps import Pass, Steps, steps_of
+from harness.steps import Pass, PlainSteps, Steps
 from harness.tasks.base import Logits
 from harness.training_plan import Best, Plan, Running, State, finished, weighing
 
@@ -32,7 +34,7 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord | Inciden
     Raises:
         TrialFailure: diverged, at the first loss, gradient or evaluation that is not finite.
     """
-    steps = steps_of(plan, state, weighing(plan))
+    steps = steps_of(plan, state)
     while not finished(plan, state):
         if state.running is None:
             state.running = _open_epoch(plan, len(state.records) + 1)
@@ -53,6 +55,15 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord | Inciden
         if plan.test is not None and _counts(plan, state):
             state.records[-1] = _with_test(plan, plan.test, state.records[-1])
         yield state.records[-1]
+
+
+def steps_of(plan: Plan, state: State) -> Steps:
+    """The fastest way that this plan allows."""
+    weights, graphs = weighing(plan), plan.graphs
+    plain = PlainSteps(plan, state, weights)
+    if graphs is not None:
+        return RecordedSteps(plan, state, weights, graphs, plain)
+    return HeadSteps(plan, state) if takes(plan) else plain
 
 
 def _open_epoch(plan: Plan, epoch: int) -> Running:

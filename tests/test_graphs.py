@@ -24,10 +24,10 @@ from harness.evaluation import Split
 from harness.graphs import CudaRecorder, Graphs, Outcome, Places, Recorder, difference, widths
 from harness.records import EpochRecord, Incident
 from harness.snapshots import capture, restore
-from harness.steps import Pass, steps_of
+from harness.steps import Pass
 from harness.tasks.sequence_classification import SequenceClassification
-from harness.training import decay_of_unused_rows, train
-from harness.training_plan import Plan, Running, State, prepare, weighing
+from harness.training import decay_of_unused_rows, steps_of, train
+from harness.training_plan import Plan, Running, State, prepare
 
 WORD = 7  # in some rows
 NO_DROPOUT = {"dropout": 0.0, "epochs": 3, "learning_rate": 5e-3, "weight_decay": 0.1}
@@ -234,9 +234,9 @@ def test_texts_that_use_fewer_rows_take_the_steps_of_those_that_use_more(path):
 
 def test_the_peak_counts_what_replayed_steps_need(path):
     plan = recording(small_models.plan(path, **NO_DROPOUT), Again())
-    assert steps_of(plan, prepare(plan), weighing(plan)).needed == 0
+    assert steps_of(plan, prepare(plan)).needed == 0
     state = prepare(plan)
-    steps = steps_of(plan, state, weighing(plan))
+    steps = steps_of(plan, state)
     plan.encoder.freeze("none", 1, 3)
     epoch = Pass(Running(1, torch.zeros(48, 2)), plan.table(1), Watch(small_models.CPU, 1, 0, gradients=True))
     steps.take(epoch, plan.order(1)[:8], 0)
