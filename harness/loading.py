@@ -13,6 +13,7 @@ from harness.configuration import TrialConfig
 from harness.data import Splits
 from harness.devices import name, resolve_dtype, threads_for
 from harness.encoder import Encoder
+from harness.head_steps import takes
 from harness.hub import Located
 from harness.jobs import EXACT_BATCHES, TrialJob
 from harness.prefix import Recipe
@@ -27,6 +28,7 @@ from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
 RECORDED = "steps of full batches recorded as CUDA graphs and replayed"
+BY_HAND = "gradients of the small head by their formula, without autograd"
 FIRST_ALONE = "the last layer works out the first token alone"
 USED_ROWS = "embedding rows that no text uses are left out of the optimiser's work"
 ADAPTED = "the encoder was pretrained further on the training texts"
@@ -154,5 +156,6 @@ def facts_of(plan: Plan, loaded: Loaded, shared: Shared, together: bool = False)
             *([FIRST_ALONE] if encoder.first_token and not plan.exact else []),
             *([USED_ROWS] if plan.trains_used_rows else []),
             *([RECORDED] if plan.graphs is not None and not together else []),
+            *([BY_HAND] if together or (plan.graphs is None and takes(plan)) else []),
         ),
     )

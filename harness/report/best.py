@@ -18,7 +18,7 @@ from harness.metrics import costs
 from harness.ranking import Run, Standing, plan_of, ranked
 from harness.report import outputs
 from harness.report.cells import cell, is_fraction, is_missing
-from harness.report.naming import configurations, labels, listed, plural
+from harness.report.naming import listed, plural
 from harness.report.study_frames import StudyFrames
 
 # Binary F1 and its like are counted sample by sample; fewer samples keep a report within seconds.
@@ -97,10 +97,8 @@ def _find(study: StudyFrames) -> Best:
 def names(study: StudyFrames, those: list[Standing]) -> dict[int, str]:
     """Configuration -> its number and what sets it apart; the number of its trial where that stands for it."""
     if several(study):
-        found = configurations(study.trials, [each.configuration for each in those])
-        return {each.configuration: found[each.configuration] for each in those}
-    found = labels(study.trials, [each.best for each in those])
-    return {each.configuration: found[each.best] for each in those}
+        return {each.configuration: study.configurations[each.configuration] for each in those}
+    return {each.configuration: study.labels[each.best] for each in those}
 
 
 def numbers(study: StudyFrames) -> dict[int, int]:

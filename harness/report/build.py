@@ -5,7 +5,9 @@ A section that fails leaves a readable report and a named failure; nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +45,26 @@ def build(engine_target: str | Path, study: str, folder: str | Path, texts: bool
         UsageError: there is no such study.
         StorageError: the folder cannot be written.
     """
-    folder = Path(folder)
+    with _uncollected():
+        return _build(engine_target, study, Path(folder), texts)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for reference cycles meanwhile: it went through all that was read again and again, and found nothing.
+
+    With 100,000 trials it was a sixth of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _build(engine_target: str | Path, study: str, folder: Path, texts: bool) -> Built:
     frames = opened(engine_target, study, texts)
     try:
         built = [(each, assemble(each, frames)) for each in section.sections()]

@@ -17,7 +17,7 @@ from harness.analysis.replicated import Further
 from harness.analysis.statistics import Floats
 from harness.configuration import TrialConfig
 from harness.report import outputs
-from harness.report.naming import configurations, listed, plural
+from harness.report.naming import listed, plural
 from harness.report.study_frames import StudyFrames
 from harness.results.choices import CHOSEN, OPENED, Choice
 
@@ -214,8 +214,7 @@ def _find(study: StudyFrames) -> Confirmed | None:
 
 def named(study: StudyFrames, those: Sequence[int]) -> dict[int, str]:
     """Configuration -> "configuration 3 (batch 16, lr 2e-5)"."""
-    found = configurations(study.trials, those)
-    words = {number: text.partition(": ")[2] for number, text in found.items()}
+    words = {each: study.configurations[each].partition(": ")[2] for each in those}
     return {each: f"configuration {each}" + (f" ({words[each]})" if words[each] else "") for each in those}
 
 

@@ -131,23 +131,22 @@ def grid(axes: Axes, which: str = "y") -> None:
 
 def svg(figure: Figure) -> bytes:
     """The figure as SVG, without date or maker."""
-    buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    return _saved(figure, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def pdf(figure: Figure) -> bytes:
     """The figure as PDF with its fonts inside, without date or maker."""
-    buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return buffer.getvalue()
+    return _saved(figure, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
 
 
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """The figure as PNG, without the maker's name."""
+    return _saved(figure, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _saved(figure: Figure, **how: Any) -> bytes:
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(buffer, **how)
+    figure.set_layout_engine("none")  # laid out by now; its other files need not find the same places again
     return buffer.getvalue()

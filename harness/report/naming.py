@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,33 +64,29 @@ def _described(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return [", ".join(row) for row in zip(*columns, strict=True)] if columns else [""] * len(trials)
 
 
-def configurations(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
+def configurations(trials: pd.DataFrame) -> dict[int, str]:
     """Configuration -> its number and what sets it apart: "3: batch 16, lr 2e-5".
 
     Args:
         trials: one row a trial with the hyperparameters as columns.
-        only: numbers wanted; None names all.
     """
-    chosen = trials if only is None else trials[trials["configuration"].isin(list(only))]
-    first = chosen.drop_duplicates("configuration")
+    first = trials.drop_duplicates("configuration")
     described = zip(first["configuration"].tolist(), _described(first, parameters.varied(trials)), strict=True)
     return {int(number): f"{number}: {words}" if words else str(number) for number, words in described}
 
 
-def labels(trials: pd.DataFrame, only: Collection[int] | None = None) -> dict[int, str]:
+def labels(trials: pd.DataFrame) -> dict[int, str]:
     """Trial -> its number and what sets it apart: "7: batch 16, lr 2e-5"; replicates add their seed.
 
     Args:
         trials: one row a trial with the hyperparameters as columns.
-        only: numbers wanted; None names all.
     """
-    chosen = trials if only is None else trials[trials["trial"].isin(list(only))]
     several = trials["seed"].nunique() > 1
-    folds = chosen["fold"].tolist() if "fold" in chosen else [None] * len(chosen)
-    described = _described(chosen, parameters.varied(trials))
+    folds = trials["fold"].tolist() if "fold" in trials else [None] * len(trials)
+    described = _described(trials, parameters.varied(trials))
     found = {}
     for number, words, seed, fold in zip(
-        chosen["trial"].tolist(), described, chosen["seed"].tolist(), folds, strict=True
+        trials["trial"].tolist(), described, trials["seed"].tolist(), folds, strict=True
     ):
         parts = [words] if words else []
         parts += [f"seed {seed}"] if several else []

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from harness.analysis import overfitting
 from harness.configuration import Objective
+from harness.report import naming
 from harness.results import frames
 from harness.results.engine import open_engine
 from harness.spec import WRITTEN_OUT
@@ -102,6 +103,16 @@ class StudyFrames:
         last = self.losses.groupby("trial")["epoch"].max().rename("last_epoch").reset_index()
         merged = self.summary.drop(columns=["verdict"]).merge(named, on="trial", validate="one_to_one")
         return merged.merge(last, on="trial", how="left", validate="one_to_one")
+
+    @cached_property
+    def labels(self) -> Mapping[int, str]:
+        """Trial -> its number and what sets it apart (`naming.labels`)."""
+        return naming.labels(self.trials)
+
+    @cached_property
+    def configurations(self) -> Mapping[int, str]:
+        """Configuration -> its number and what sets it apart (`naming.configurations`)."""
+        return naming.configurations(self.trials)
 
     @property
     def _training_rows(self) -> int | None:

@@ -18,7 +18,7 @@ _ROW_INCHES = 1.25
 
 
 def small_multiples(epochs: pd.DataFrame, trials: Sequence[int], titles: Mapping[int, str]) -> Figure:
-    """Loss by epoch, one panel a trial on shared axes, with the epoch of the lowest validation loss marked.
+    """Loss by epoch, one panel a trial with the same limits, with the epoch of the lowest validation loss marked.
 
     Args:
         epochs: columns trial, epoch, train_loss, validation_loss.
@@ -28,12 +28,15 @@ def small_multiples(epochs: pd.DataFrame, trials: Sequence[int], titles: Mapping
     across = min(5, max(len(trials), 1)) if len(trials) > 3 else max(len(trials), 1)
     down = -(-len(trials) // across)
     figure = figures.new(figures.DOUBLE if across > 1 else figures.SINGLE, 0.45 + max(down * _ROW_INCHES, 1.6))
-    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(down, across, squeeze=False)  # matplotlib looks through all axes that share at every step
     epochs = epochs[epochs["trial"].isin(list(trials))]
     by_trial = dict(list(epochs.groupby("trial")))
     for trial, axes in zip(trials, panels.flat, strict=False):
         _panel(axes, by_trial.get(trial, epochs.iloc[:0]))
         axes.set_title(titles.get(trial, f"trial {trial}"), loc="left", pad=2)
+        _limit(axes, epochs)
+        figures.whole_numbers(axes, at_most=5)
+        axes.label_outer()
     for axes in list(panels.flat)[len(trials) :]:
         axes.set_axis_off()
         # The panel above a missing one carries the tick labels of its column.
@@ -41,8 +44,6 @@ def small_multiples(epochs: pd.DataFrame, trials: Sequence[int], titles: Mapping
         lowest = panels[(len(trials) - 1 - place) // across][place] if place < len(trials) else None
         if lowest is not None:
             lowest.xaxis.set_tick_params(labelbottom=True)
-    _limit(panels[0][0], epochs)
-    figures.whole_numbers(panels[0][0], at_most=5)
     figure.supxlabel("epoch", fontsize=7.5)
     figure.supylabel("loss", fontsize=7.5)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=3)
@@ -73,6 +74,10 @@ def _limit(axes: Axes, drawn: pd.DataFrame) -> None:
         low = min(float(losses.min()), 0.0) if losses.min() < 0.25 * top else float(losses.min())
         margin = 0.08 * (top - low) or 0.1
         axes.set_ylim(low - margin, top + margin)
+    if len(drawn):
+        first, last = float(drawn["epoch"].min()), float(drawn["epoch"].max())
+        margin = 0.05 * (last - first) or 0.05
+        axes.set_xlim(first - margin, last + margin)
 
 
 def _legend() -> list[Line2D]:

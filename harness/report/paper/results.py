@@ -10,7 +10,7 @@ from harness.analysis import parameters, record, replicated, search
 from harness.report import best, confirmed, figures, marks, section
 from harness.report.charts import bars, curves, scatter
 from harness.report.confirmed import Confirmed
-from harness.report.naming import labels, plural
+from harness.report.naming import plural
 from harness.report.paper import checklist, conditions, space
 from harness.report.section import Content, Drawing, Table
 from harness.report.study_frames import StudyFrames
@@ -58,9 +58,8 @@ def _searched(study: StudyFrames) -> list[Table]:
         return [Table("results", table.frame.head(AT_MOST), table.caption)]
     trials = section.get("trials").build(study).tables[0].frame
     done = trials[trials["state"] == "complete"].head(AT_MOST)
-    named = labels(study.trials, done["trial"].tolist())
     done = done.drop(columns=["state", "verdict", *parameters.varied(study.trials)], errors="ignore")
-    done = done.assign(trial=[named[int(number)] for number in done["trial"].tolist()])
+    done = done.assign(trial=[study.labels[int(number)] for number in done["trial"].tolist()])
     return [Table("results", done, "The best trials of the search, by the objective.")]
 
 

@@ -9,7 +9,7 @@ from harness.metrics import costs
 from harness.report import best
 from harness.report.cells import cell, duration, is_fraction, points, significant
 from harness.report.charts import bars, scatter
-from harness.report.naming import configurations, labels, listed, plural
+from harness.report.naming import listed, plural
 from harness.report.section import Content, Drawing, Table, section
 from harness.report.study_frames import StudyFrames
 
@@ -40,16 +40,12 @@ def build(study: StudyFrames) -> Content:
     )
 
 
-def _names(study: StudyFrames) -> dict[int, str]:
-    return study.once("names of configurations", lambda: configurations(study.trials))
-
-
 def _rates(study: StudyFrames) -> Content:
     windows, loads = (frame.assign(study=study.name) for frame in (study.windows, study.loads))
     rates = speed.rates(study.trials, windows, loads)
     if rates.empty:
         return Content()
-    names = _names(study)
+    names = study.configurations
     rates["name"] = [names[int(number)] for number in rates["configuration"].tolist()]
     alike = speed.comparable(rates)
     kept, note = alike.frame, alike.note
@@ -138,8 +134,7 @@ def _phases(study: StudyFrames) -> Content:
     frame = speed.phases(study.trials)
     if frame.empty:
         return Content()
-    names = labels(study.trials)
-    frame["name"] = [names[int(trial)] for trial in frame["trial"].tolist()]
+    frame["name"] = [study.labels[int(trial)] for trial in frame["trial"].tolist()]
     known = {name: words for name, words in _PHASES.items() if name in frame and frame[name].notna().any()}
     total = float(frame["total_seconds"].sum())
     shares = {words: float(frame[name].sum()) / total for name, words in known.items()} if total else {}
@@ -168,7 +163,7 @@ def _quality(study: StudyFrames) -> Content:
     frame = frame.dropna(subset=[column, "train_seconds"])
     if frame.empty:
         return Content()
-    names = _names(study)
+    names = study.configurations
     frame["name"] = [names[int(number)] for number in frame["configuration"].tolist()]
     words = "validation loss" if column == "validation_loss" else column
     factor, unit = (100, " (%)") if is_fraction(column) else (1, "")

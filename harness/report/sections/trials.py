@@ -9,7 +9,7 @@ from harness.analysis import parameters
 from harness.metrics import costs
 from harness.report import best
 from harness.report.cells import is_fraction
-from harness.report.naming import labels, plural
+from harness.report.naming import plural
 from harness.report.section import Content, Curves, Panel, Table, section
 from harness.report.study_frames import StudyFrames
 
@@ -69,13 +69,12 @@ def _curves(study: StudyFrames) -> list[Curves]:
     if not panels:
         return []
     drawn = {number for panel in panels for number in panel.values}
-    named = labels(study.trials, numbers)
     of_all = "" if len(numbers) == len(study.trials) else f", the first {len(numbers)} of the table"
     caption = (
         f"Curves of {plural(len(drawn), 'trial')}{of_all}, on the validation rows unless they are of training; the "
         "best trial is drawn strong. A curve that leaves the frame belongs to a loss that exploded."
     )
-    trials = {number: named[number] for number in numbers if number in drawn}
+    trials = {number: study.labels[number] for number in numbers if number in drawn}
     return [Curves("trials", study.name, "trials", trials, panels, caption)]
 
 
