@@ -25,6 +25,7 @@ DRAWS = tuple(
 0.7345 0.7111 0.9321 0.1149 0.729 0.9274 0.9679 0.0147 0.8636 0.9812 0.9572 0.1488 0.9726 0.8899 0.8224
 """.split()
 )
+SEED = 42
 RATES = {"none": (1e-5, 1e-4), "top-2": (2e-5, 5e-4), "head": (1e-4, 1e-2), "classifier": (1e-3, 1e-1)}
 
 
@@ -63,7 +64,7 @@ class Case:
     name: str
     title: str
     configurations: tuple[Configuration, ...]
-    seeds: tuple[int, ...] = (42,)
+    seeds: tuple[int, ...] = (SEED,)
 
     @property
     def trials(self) -> int:
@@ -111,6 +112,12 @@ CASES = {
     )
 }
 
+
+def ranked(each: int) -> tuple[Configuration, ...]:
+    """Configurations whose order is compared, so many of each kind, over the whole range of learning rates."""
+    return drawn("none", 3, each) + drawn("top-2", 3, each) + drawn("classifier", 20, each)
+
+
 # One configuration of each kind for the comparison of quality.
 QUALITY = {
     "full": Configuration("none", 3, 5e-5),
@@ -120,7 +127,7 @@ QUALITY = {
 
 
 def study_text(
-    name: str, configurations: Sequence[Configuration], data: Path, model: str, seeds: Sequence[int] = (42,)
+    name: str, configurations: Sequence[Configuration], data: Path, model: str, seeds: Sequence[int] = (SEED,)
 ) -> str:
     """The study file of our side.
 

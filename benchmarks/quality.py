@@ -1,4 +1,4 @@
-"""Equal quality, tested: two one-sided tests of the difference between ours and the Trainer, over seeds."""
+"""Equal quality, tested: the difference between ours and the Trainer over seeds, and how alike they rank."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import stats
 ALPHA = 0.05
 FEWEST = 3
 MOST = 1_000
+ALLOWANCE = 0.05  # of a rank correlation, below the Trainer's with itself
 MARGINS = {"accuracy": 0.005, "validation_loss": 0.01}  # fixed before anything was measured; a fraction, and nats
 
 
@@ -93,3 +94,38 @@ def compare(ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]]
             for key, value in result._asdict().items()
         }
     return found
+
+
+class Agreement(NamedTuple):
+    """How alike configurations are ranked: Spearman's correlations, NaN where a side's values are all the same.
+
+    Attributes:
+        ours: between ours and the Trainer, with the same seed.
+        theirs: between the Trainer and itself, with another seed.
+    """
+
+    ours: float
+    theirs: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether ours agrees with the Trainer as well as that does with itself; None where nobody can tell."""
+        both = self.ours - self.theirs
+        return None if math.isnan(both) else both >= -ALLOWANCE
+
+
+def agreement(ours: Sequence[float], theirs: Sequence[float], again: Sequence[float]) -> Agreement:
+    """Compare the order that two sides give the same configurations.
+
+    Args:
+        ours: one value a configuration.
+        theirs: the Trainer's, with the same seed.
+        again: the Trainer's, with another seed.
+    """
+    return Agreement(_spearman(ours, theirs), _spearman(theirs, again))
+
+
+def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return math.nan
+    return float(stats.spearmanr(one, other).statistic)

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any
 import benchmarks.machine as machine
 import benchmarks.quality as quality
 import benchmarks.rows as rows
-from benchmarks.cases import CASES, QUALITY, Case, Configuration, Shape, shape_of
+from benchmarks.cases import CASES, QUALITY, SEED, Case, Configuration, Shape, ranked, shape_of
 from benchmarks.commands import (
     BASELINES,
     OURS,
@@ -75,6 +76,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--quality-rows", type=int, default=2000, help="training rows of that comparison")
     add("--quality-cases", type=known(QUALITY), default=list(QUALITY), help=", ".join(QUALITY))
     add("--quality-side", choices=BASELINES, default="B1", help="the baseline of that comparison")
+    add("--ranks", type=int, default=0, help="configurations of each kind whose order is compared; 0 leaves it out")
     add("--work", type=Path, help="new folder that keeps the rows, and what a failed run left")
     found = parser.parse_args(words)
     if found.warm_steps < 1 or found.repeats < 1:
@@ -140,6 +142,7 @@ class Benchmark:
             "timings": [],
             "validation": [],
             "quality": [],
+            "ranks": [],
         }
 
     def described(self, case: Case) -> dict[str, Any]:
@@ -239,9 +242,15 @@ class Benchmark:
                 self.save()
                 say(f"   {side:14} {shape.freeze:15} ~{expected:10.1f} s, whole {whole:.1f} s")
 
+    def few(self) -> Rows:
+        """The rows of the comparisons of quality."""
+        if not (self.work / "rows-quality").exists():
+            self.export("rows-quality", rows.first(self.train, self.asked.quality_rows), self.validation)
+        return Rows(self.work / "rows-quality", min(self.asked.quality_rows, len(self.train)), len(self.validation))
+
     def compare_quality(self) -> None:
         """The same configurations with the same seeds on both sides."""
-        few = self.export("rows-quality", rows.first(self.train, self.asked.quality_rows), self.validation)
+        few = self.few()
         seeds = list(range(42, 42 + self.asked.quality_seeds))
         theirs = self.asked.quality_side
         for name in self.asked.quality_cases:
@@ -254,6 +263,27 @@ class Benchmark:
                 self.record["quality"].append(entry)
                 self.save()
                 say(f"   quality of {name}: {entry['tests']['accuracy']['verdict']}")
+
+    def compare_ranks(self) -> None:
+        """The same configurations on ours, and twice on the Trainer."""
+        configurations = ranked(self.asked.ranks)
+        theirs, few = self.asked.quality_side, self.few()
+        found = [run_ours("ours", configurations, few, self.options, self.folder(), (SEED,))["results"]]
+        for seed in (SEED, SEED + 1):
+            found.append(run_baseline(theirs, configurations, few, self.options, self.folder(), (seed,))["results"])
+        entry = {"baseline": theirs, "rows": few.train, "configurations": len(configurations)}
+        for metric in quality.MARGINS:
+            agreed = quality.agreement(*([trial[metric] for trial in side] for side in found))
+            values = {"ours": nothing_for_nan(agreed.ours), "theirs": nothing_for_nan(agreed.theirs)}
+            self.record["ranks"].append(entry | {"metric": metric, "holds": agreed.holds} | values)
+        self.record["ranks"][-1]["results"] = found
+        self.save()
+        say(f"   ranks by {len(configurations)} configurations: {self.record['ranks'][0]['ours']}")
+
+
+def nothing_for_nan(value: float) -> float | None:
+    """The number; None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else value
 
 
 def within_tolerance(record: dict[str, Any]) -> bool:
@@ -281,6 +311,8 @@ def main(words: Sequence[str] | None = None) -> int:
             benchmark.validate()
         if asked.quality_seeds:
             benchmark.compare_quality()
+        if asked.ranks:
+            benchmark.compare_ranks()
         benchmark.save()
     say("\n" + page(json.loads(benchmark.path.read_text("utf-8"))))
     say(str(benchmark.path))

@@ -14,6 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.extrapolation import TOLERANCE, error, whole_seconds
+from benchmarks.quality import ALLOWANCE
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -193,6 +194,31 @@ def quality(record: Mapping[str, Any]) -> str:
     return markdown(["case", "metric", "seeds", "ours", "Trainer", "difference, 90%", "margin", "verdict"], body)
 
 
+def order(record: Mapping[str, Any]) -> str:
+    """How alike configurations are ranked, in words and numbers."""
+    first = record["ranks"][0]
+    told = (
+        f"{first['configurations']} configurations on {first['rows']:,} training rows, last epoch: Spearman's "
+        f"correlation between ours and {first['baseline']} with one seed, and between {first['baseline']} with that "
+        f"seed and with another. Ours may lie {ALLOWANCE} below."
+    )
+    words = {True: "as alike", False: "less alike", None: "cannot tell"}
+    body = [
+        [
+            each["metric"].replace("_", " "),
+            _correlation(each["ours"]),
+            _correlation(each["theirs"]),
+            words[each["holds"]],
+        ]
+        for each in record["ranks"]
+    ]
+    return told + "\n\n" + markdown(["metric", "ours and Trainer", "Trainer and itself", "verdict"], body)
+
+
+def _correlation(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
+
+
 def markdown(headers: Sequence[str], body: Sequence[Sequence[Any]]) -> str:
     """A table whose text stays as it is."""
     return str(tabulate(body, headers, tablefmt="pipe", disable_numparse=True))
@@ -251,6 +277,8 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
             "the Trainer's own standard deviation over seeds, whichever is larger."
         )
         parts.append(f"## Quality\n\n{told}\n\n{quality(record)}\n")
+    if record.get("ranks"):
+        parts.append(f"### Order of configurations\n\n{order(record)}\n")
     parts += [f"## Further cases, measured by themselves\n\n{beside(other)}\n" for other in others]
     parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
     return "\n".join(parts)

@@ -16,7 +16,7 @@ from benchmarks.baselines import VARIANTS, freeze_parameters
 from benchmarks.cases import CASES, DRAWS, QUALITY, study_text
 from benchmarks.commands import SIDES, CommandFailed, results_of
 from benchmarks.extrapolation import epoch_seconds, whole_seconds
-from benchmarks.quality import margin_of, needed, tost
+from benchmarks.quality import agreement, margin_of, needed, tost
 from benchmarks.rows import asked
 from benchmarks.run import arguments, within_tolerance
 from benchmarks.run import main as benchmark
@@ -340,6 +340,28 @@ def test_quality_tells_its_verdict_with_margin_and_seeds() -> None:
     assert cells[-1].startswith("cannot tell; ") and cells[-1].endswith(" seeds would be needed")
 
 
+@pytest.mark.parametrize(
+    ("ours", "again", "holds"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0], True),
+        ([4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 4.0, 3.0], False),
+        ([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 4.0, 3.0], None),
+    ],
+)
+def test_ranks_agree_when_ours_orders_as_the_trainer_does_twice(
+    ours: list[float], again: list[float], holds: bool | None
+) -> None:
+    theirs = [0.5, 0.6, 0.7, 0.8]
+    found = agreement(ours, theirs, again)
+    assert found.holds is holds and found.theirs == pytest.approx(1 - 6 * 2 / (4 * 15))  # 1 - 6 sum d^2 / (n (n^2 - 1))
+    entry = {"baseline": "B1", "rows": 50, "configurations": 4, "metric": "accuracy", "holds": holds, "theirs": 0.8}
+    entry["ours"] = None if holds is None else found.ours
+    cells = line(table.page(RECORD | {"ranks": [entry]}), "accuracy")
+    assert cells[1:] == {
+        True: ["1.00", "0.80", "as alike"], False: ["-1.00", "0.80", "less alike"], None: ["–", "0.80", "cannot tell"]
+    }[holds]  # fmt: skip
+
+
 def test_the_readme_keeps_all_but_what_stands_between_the_markers() -> None:
     once = table.with_table("# a\n\ntext\n\n## What it does not do\n\nmuch\n", "first\n")
     assert once.startswith("# a\n\ntext\n\n## How fast\n\n") and once.endswith("## What it does not do\n\nmuch\n")
@@ -382,7 +404,7 @@ def test_the_page_and_the_readme_show_the_results() -> None:
 @pytest.mark.slow
 def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     words = "--cases full --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
-    words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600"
+    words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600 --ranks 1"
     assert benchmark([*words.split(), "--out", str(tmp_path)]) == 0
     record = json.loads(next(tmp_path.glob("*.json")).read_text())
     measured = {(each["side"], each["cache"]) for each in record["timings"]}
@@ -390,6 +412,8 @@ def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     assert all(len(each["results"]) == 1 and each["seconds"] > 0 for each in record["timings"])
     assert [len(part["steps"]) for part in record["slices"][0]["parts"]] == [2]
     assert record["quality"][0]["tests"]["accuracy"]["verdict"] == "cannot tell"
+    assert [each["metric"] for each in record["ranks"]] == ["accuracy", "validation_loss"]
+    assert [len(side) for side in record["ranks"][-1]["results"]] == [3, 3, 3]
     assert line(table.page(record), "Trainer, dynamic padding (B1)")[1] != "–"
     assert str(tmp_path) not in json.dumps(record["arguments"])
 
