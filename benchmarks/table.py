@@ -267,21 +267,28 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
         "product measured. Padding counts as waste; work that is shared counts as done, so a share can pass 100%.\n\n"
         f"{utilisation(record)}\n",
     ]
+    parts += checks(record, "##")
+    parts += [f"## Further cases, measured on {other['began'][:10]}\n\n{beside(other)}\n" for other in others]
+    parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
+    return "\n".join(parts)
+
+
+def checks(record: Mapping[str, Any], heading: str) -> list[str]:
+    """Sections on whether the figures mean what they say: the extrapolation, and equal quality, where they were run."""
+    parts = []
     if record["validation"]:
         told = f"One whole trial of each kind on {record['validation'][0]['rows']:,} rows; {TOLERANCE:.0%} is allowed."
-        parts.append(f"## Check of the extrapolation\n\n{told}\n\n{validation(record)}\n")
+        parts.append(f"{heading} Check of the extrapolation\n\n{told}\n\n{validation(record)}\n")
     if record["quality"]:
         told = (
             f"Last epoch, {record['quality'][0]['rows']:,} training rows, the same seeds on both sides. Two one-sided "
             "tests at 5%; the margin was fixed beforehand: 0.5 points of accuracy and 0.01 nats of loss, or half of "
             "the Trainer's own standard deviation over seeds, whichever is larger."
         )
-        parts.append(f"## Quality\n\n{told}\n\n{quality(record)}\n")
+        parts.append(f"{heading} Quality\n\n{told}\n\n{quality(record)}\n")
     if record.get("ranks"):
-        parts.append(f"### Order of configurations\n\n{order(record)}\n")
-    parts += [f"## Further cases, measured by themselves\n\n{beside(other)}\n" for other in others]
-    parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
-    return "\n".join(parts)
+        parts.append(f"{heading} Order of configurations\n\n{order(record)}\n")
+    return parts
 
 
 def beside(record: Mapping[str, Any]) -> str:
@@ -291,7 +298,8 @@ def beside(record: Mapping[str, Any]) -> str:
         f"{record['model']} on {record['data']}, {record['rows']['train']:,} training rows, {record['began'][:10]}, "
         f"{'once' if repeats == 1 else f'{repeats} repeats'}. {machine(record)}"
     )
-    return f"{told}\n\n{cases(record)}\n\n{times(record)}\n\n{factors(record)}\n\n{doubts(record)}".rstrip()
+    shown = f"{told}\n\n{cases(record)}\n\n{times(record)}\n\n{factors(record)}\n\n{doubts(record)}".rstrip()
+    return "\n\n".join([shown, *(part.rstrip() for part in checks(record, "###"))])
 
 
 def short(record: Mapping[str, Any]) -> str:
