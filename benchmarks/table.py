@@ -302,14 +302,15 @@ def beside(record: Mapping[str, Any]) -> str:
     return "\n\n".join([shown, *(part.rstrip() for part in checks(record, "###"))])
 
 
-def short(record: Mapping[str, Any]) -> str:
-    """The table of README.md."""
+def short(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The table of README.md; what is doubtful about a side stands below it, whichever run has found it."""
     rows = record["rows"]
+    doubtful = next(filter(None, map(doubts, (record, *others))), "")
     return (
         f"Wall clock of whole commands in seconds, {record['model']}, {rows['train']:,} rows, "
         f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {record['began'][:10]}; `~` is "
         f"extrapolated. All sides, factors, quality and caveats: [benchmarks](docs/benchmarks.md).\n\n"
-        f"{times(record)}\n\n{doubts(record)}{cases(record)}\n"
+        f"{times(record)}\n\n{doubtful}{cases(record)}\n"
     )
 
 
@@ -341,7 +342,7 @@ def main() -> int:
         return 1
     record, *others = (json.loads(path.read_text("utf-8")) for path in paths)
     PAGE.write_text(page(record, others), "utf-8")
-    README.write_text(with_table(README.read_text("utf-8"), short(record)), "utf-8")
+    README.write_text(with_table(README.read_text("utf-8"), short(record, others)), "utf-8")
     print(f"{', '.join(path.name for path in paths)}: {PAGE.relative_to(ROOT)}, {README.relative_to(ROOT)}")
     return 0
 

@@ -395,7 +395,7 @@ def test_the_page_and_the_readme_show_the_results() -> None:
     record, *others = (json.loads(path.read_text("utf-8")) for path in paths)
     assert table.PAGE.read_text("utf-8") == table.page(record, others), "run `python -m benchmarks.table`"
     readme = table.README.read_text("utf-8")
-    assert table.with_table(readme, table.short(record)) == readme, "run `python -m benchmarks.table`"
+    assert table.with_table(readme, table.short(record, others)) == readme, "run `python -m benchmarks.table`"
 
 
 # --- end to end -----------------------------------------------------------------------------------------
