@@ -22,7 +22,7 @@ from typing import Any
 import benchmarks.machine as machine
 import benchmarks.quality as quality
 import benchmarks.rows as rows
-from benchmarks.cases import CASES, QUALITY, SEED, Case, Configuration, Shape, ranked, shape_of
+from benchmarks.cases import CASES, DRAWS, QUALITY, SEED, Case, Configuration, Shape, ranked, shape_of
 from benchmarks.commands import (
     BASELINES,
     OURS,
@@ -81,6 +81,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     found = parser.parse_args(words)
     if found.warm_steps < 1 or found.repeats < 1:
         parser.error("--warm-steps and --repeats must be at least 1")
+    if not 0 <= found.ranks <= len(DRAWS):
+        parser.error(f"--ranks {found.ranks}: a number from 0 to {len(DRAWS)}, as many learning rates are drawn")
     if found.work and found.work.exists():
         parser.error(f"--work {found.work} exists; name a new folder")
     return found
@@ -251,7 +253,7 @@ class Benchmark:
     def compare_quality(self) -> None:
         """The same configurations with the same seeds on both sides."""
         few = self.few()
-        seeds = list(range(42, 42 + self.asked.quality_seeds))
+        seeds = list(range(SEED, SEED + self.asked.quality_seeds))
         theirs = self.asked.quality_side
         for name in self.asked.quality_cases:
             configuration = [QUALITY[name]]

@@ -309,7 +309,7 @@ def short(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -
     return (
         f"Wall clock of whole commands in seconds, {record['model']}, {rows['train']:,} rows, "
         f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {record['began'][:10]}; `~` is "
-        f"extrapolated. All sides, factors, quality and caveats: [benchmarks](docs/benchmarks.md).\n\n"
+        f"extrapolated. All sides, factors, checks and caveats: [benchmarks](docs/benchmarks.md).\n\n"
         f"{times(record)}\n\n{doubtful}{cases(record)}\n"
     )
 
