@@ -107,7 +107,9 @@ def test_kills_of_coordinators_and_workers_cost_no_epoch_and_no_bit(
 ) -> None:
     dice, pace, kills, studies, resumed = random.Random(5), Pace(straight), 0, 0, 0
     while kills < times(60, 1_000) or studies < times(4, 50):  # of two trials each
-        night, unfinished, before = ForkedNight(tmp_path / str(studies), parent), True, kills
+        # a checkpoint at every step: a fast machine trains through before a tenth of a second is over
+        night = ForkedNight(tmp_path / str(studies), parent, checkpoint_seconds=0.0)
+        unfinished, before = True, kills
         for invocation in range(15):
             if unfinished:
                 # the third death of a trial's workers would fail it, as it should
