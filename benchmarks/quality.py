@@ -1,4 +1,4 @@
-"""Equal quality, tested: the difference between ours and the Trainer over seeds, and how alike they rank."""
+"""Equal quality, tested: the difference between ours and the Trainer over seeds, how alike they rank and choose."""
 
 from __future__ import annotations
 
@@ -123,6 +123,34 @@ def agreement(ours: Sequence[float], theirs: Sequence[float], again: Sequence[fl
         again: the Trainer's, with another seed.
     """
     return Agreement(_spearman(ours, theirs), _spearman(theirs, again))
+
+
+class Chosen(NamedTuple):
+    """The configuration that each side would choose, on rows that no side chose by.
+
+    Attributes:
+        difference: of the means over seeds, ours minus the Trainer's.
+        spread: standard deviation of the Trainer's values over seeds; NaN with fewer than three.
+    """
+
+    difference: float
+    spread: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether they lie no further apart than that; None where nobody can tell."""
+        return None if math.isnan(self.spread) else abs(self.difference) <= self.spread
+
+
+def chosen(ours: Sequence[float], theirs: Sequence[float]) -> Chosen:
+    """Compare what the chosen configurations reach.
+
+    Args:
+        ours: one value a seed, of the configuration that is best on our side.
+        theirs: one value a seed, of the one that is best on the Trainer's.
+    """
+    spread = float(np.std(theirs, ddof=1)) if len(theirs) >= FEWEST else math.nan
+    return Chosen(float(np.mean(ours) - np.mean(theirs)), spread)
 
 
 def _spearman(one: Sequence[float], other: Sequence[float]) -> float:

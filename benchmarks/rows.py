@@ -15,7 +15,7 @@ import transformers
 
 from benchmarks.cases import Case
 from harness.architectures import describe, layer_count
-from harness.data import load
+from harness.data import Splits, load
 from harness.freezing import frozen
 from harness.hub import locate
 from harness.profiling import training_flops
@@ -32,15 +32,20 @@ def asked(words: str) -> int | dict[str, Any]:
     return {"split": split, "size": int(size)} if split else int(size)
 
 
-def read(path: str, text: str, label: str, train: str, validation: str) -> tuple[Examples, Examples]:
-    """Training and validation rows as harness draws them."""
-    document: dict[str, Any] = {"path": path, "text": text, "label": label}
-    document |= {"train": asked(train), "validation": asked(validation)}
+def read(path: str, text: str, label: str, **amounts: str | None) -> Splits:
+    """Rows as harness draws them.
+
+    Args:
+        path: folder, file or builtin:reviews.
+        text: column of the texts.
+        label: column of the labels.
+        amounts: of train, validation and test, as `asked` reads them; None for none.
+    """
+    parts = {name: asked(words) for name, words in amounts.items() if words is not None}
+    document: dict[str, Any] = {"path": path, "text": text, "label": label} | parts
     if path == "builtin:reviews":
-        wanted = sum(part if isinstance(part, int) else part["size"] for part in (asked(train), asked(validation)))
-        document["rows"] = max(10, wanted)
-    splits = load(DataSpec.model_validate(document), tasks.load("sequence-classification"), SEED)
-    return splits.train, splits.validation
+        document["rows"] = max(10, sum(part if isinstance(part, int) else part["size"] for part in parts.values()))
+    return load(DataSpec.model_validate(document), tasks.load("sequence-classification"), SEED)
 
 
 def export(folder: Path, train: Examples, validation: Examples) -> Path:

@@ -77,12 +77,15 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--quality-cases", type=known(QUALITY), default=list(QUALITY), help=", ".join(QUALITY))
     add("--quality-side", choices=BASELINES, default="B1", help="the baseline of that comparison")
     add("--ranks", type=int, default=0, help="configurations of each kind whose order is compared; 0 leaves it out")
+    add("--test", help="test rows, for what the best of the ranked configurations reach: ROWS or SPLIT:ROWS")
     add("--work", type=Path, help="new folder that keeps the rows, and what a failed run left")
     found = parser.parse_args(words)
     if found.warm_steps < 1 or found.repeats < 1:
         parser.error("--warm-steps and --repeats must be at least 1")
     if not 0 <= found.ranks <= len(DRAWS):
         parser.error(f"--ranks {found.ranks}: a number from 0 to {len(DRAWS)}, as many learning rates are drawn")
+    if found.test and not (found.ranks and found.quality_seeds):
+        parser.error("--test needs --ranks, to choose configurations, and --quality-seeds, to train them with")
     if found.work and found.work.exists():
         parser.error(f"--work {found.work} exists; name a new folder")
     return found
@@ -116,7 +119,9 @@ class Benchmark:
         self.asked = asked
         self.work = work
         self.runs = 0
-        self.train, self.validation = rows.read(asked.data, asked.text, asked.label, asked.train, asked.validation)
+        amounts = {"train": asked.train, "validation": asked.validation, "test": asked.test}
+        splits = rows.read(asked.data, asked.text, asked.label, **amounts)
+        self.train, self.validation, self.test = splits.train, splits.validation, splits.test
         self.rows = self.export("rows", self.train, self.validation)
         self.options = Options(asked.model, asked.workers, asked.steps, asked.warm_steps, asked.evaluation_batches)
         self.cases = [CASES[name] for name in asked.cases]
@@ -145,6 +150,7 @@ class Benchmark:
             "validation": [],
             "quality": [],
             "ranks": [],
+            "chosen": [],
         }
 
     def described(self, case: Case) -> dict[str, Any]:
@@ -244,16 +250,17 @@ class Benchmark:
                 self.save()
                 say(f"   {side:14} {shape.freeze:15} ~{expected:10.1f} s, whole {whole:.1f} s")
 
-    def few(self) -> Rows:
-        """The rows of the comparisons of quality."""
-        if not (self.work / "rows-quality").exists():
-            self.export("rows-quality", rows.first(self.train, self.asked.quality_rows), self.validation)
-        return Rows(self.work / "rows-quality", min(self.asked.quality_rows, len(self.train)), len(self.validation))
+    def few(self, name: str, evaluated: Examples) -> Rows:
+        """The training rows of the comparisons of quality, and those that are evaluated."""
+        return self.export(name, rows.first(self.train, self.asked.quality_rows), evaluated)
+
+    def seeds(self) -> list[int]:
+        """Of the comparisons of quality."""
+        return list(range(SEED, SEED + self.asked.quality_seeds))
 
     def compare_quality(self) -> None:
         """The same configurations with the same seeds on both sides."""
-        few = self.few()
-        seeds = list(range(SEED, SEED + self.asked.quality_seeds))
+        few, seeds = self.few("rows-quality", self.validation), self.seeds()
         theirs = self.asked.quality_side
         for name in self.asked.quality_cases:
             configuration = [QUALITY[name]]
@@ -269,7 +276,7 @@ class Benchmark:
     def compare_ranks(self) -> None:
         """The same configurations on ours, and twice on the Trainer."""
         configurations = ranked(self.asked.ranks)
-        theirs, few = self.asked.quality_side, self.few()
+        theirs, few = self.asked.quality_side, self.few("rows-ranks", self.validation)
         found = [run_ours("ours", configurations, few, self.options, self.folder(), (SEED,))["results"]]
         for seed in (SEED, SEED + 1):
             found.append(run_baseline(theirs, configurations, few, self.options, self.folder(), (seed,))["results"])
@@ -281,6 +288,31 @@ class Benchmark:
         self.record["ranks"][-1]["results"] = found
         self.save()
         say(f"   ranks by {len(configurations)} configurations: {self.record['ranks'][0]['ours']}")
+
+    def compare_choices(self, test: Examples) -> None:
+        """What each side's best configuration reaches on rows that nobody chose by; trained by the side itself."""
+        configurations, theirs = ranked(self.asked.ranks), self.asked.quality_side
+        few, seeds, both = self.few("rows-test", test), self.seeds(), self.record["ranks"][-1]["results"][:2]
+        ours_best, their_best = (configurations[best_of(results)] for results in both)
+        found = [
+            run_ours("ours", [ours_best], few, self.options, self.folder(), seeds)["results"],
+            run_baseline(theirs, [their_best], few, self.options, self.folder(), seeds)["results"],
+        ]
+        entry: dict[str, Any] = {"baseline": theirs, "rows": few.train, "test": few.validation, "seeds": seeds}
+        entry |= {"configurations": [dataclasses.asdict(ours_best), dataclasses.asdict(their_best)], "results": found}
+        for metric in quality.MARGINS:
+            values = [[trial[metric] for trial in side] for side in found]
+            result = quality.chosen(*values)
+            told = {"difference": result.difference, "spread": nothing_for_nan(result.spread), "holds": result.holds}
+            entry[metric] = told | {"means": [sum(side) / len(side) for side in values]}
+        self.record["chosen"].append(entry)
+        self.save()
+        say(f"   chosen configurations on {few.validation} test rows: {entry['accuracy']['difference']:+.4f} accuracy")
+
+
+def best_of(results: Sequence[dict[str, float]]) -> int:
+    """Index of the lowest validation loss; the first one of equals."""
+    return min(range(len(results)), key=lambda index: results[index]["validation_loss"])
 
 
 def nothing_for_nan(value: float) -> float | None:
@@ -315,6 +347,8 @@ def main(words: Sequence[str] | None = None) -> int:
             benchmark.compare_quality()
         if asked.ranks:
             benchmark.compare_ranks()
+        if benchmark.test is not None:
+            benchmark.compare_choices(benchmark.test)
         benchmark.save()
     say("\n" + page(json.loads(benchmark.path.read_text("utf-8"))))
     say(str(benchmark.path))

@@ -215,6 +215,36 @@ def order(record: Mapping[str, Any]) -> str:
     return told + "\n\n" + markdown(["metric", "ours and Trainer", "Trainer and itself", "verdict"], body)
 
 
+def choice(record: Mapping[str, Any]) -> str:
+    """What the chosen configurations reach on test rows."""
+    (found,) = record["chosen"]
+    ours, theirs = (
+        f"freeze {each['freeze']}, learning rate {each['learning_rate']:g}" for each in found["configurations"]
+    )
+    picked = f"both choose {ours}" if ours == theirs else f"ours chooses {ours}; {found['baseline']} {theirs}"
+    told = (
+        f"Of those configurations {picked}, by validation loss. Each side trains its own with {len(found['seeds'])} "
+        f"seeds and evaluates {found['test']:,} test rows; the means should lie no further apart than one standard "
+        "deviation of the Trainer's over seeds."
+    )
+    words = {True: "within it", False: "further apart", None: "cannot tell"}
+    body = []
+    for metric in ("accuracy", "validation_loss"):
+        each = found[metric]
+        body.append(
+            [
+                metric.replace("validation_", "").replace("_", " "),
+                f"{each['means'][0]:.4f}",
+                f"{each['means'][1]:.4f}",
+                f"{each['difference']:+.4f}",
+                NOTHING if each["spread"] is None else f"{each['spread']:.4f}",
+                words[each["holds"]],
+            ]
+        )
+    headers = ["on test rows", "ours", "Trainer", "difference", "standard deviation", "verdict"]
+    return told + "\n\n" + markdown(headers, body)
+
+
 def _correlation(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
@@ -288,6 +318,8 @@ def checks(record: Mapping[str, Any], heading: str) -> list[str]:
         parts.append(f"{heading} Quality\n\n{told}\n\n{quality(record)}\n")
     if record.get("ranks"):
         parts.append(f"{heading} Order of configurations\n\n{order(record)}\n")
+    if record.get("chosen"):
+        parts.append(f"{heading} The chosen configuration\n\n{choice(record)}\n")
     return parts
 
 

@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import scipy.stats
-
 from harness.configuration import Direction, Objective
 from harness.grid import runs
 from harness.records import State
@@ -37,6 +35,8 @@ def compared(own: Mapping[Run, float], best: Mapping[Run, float], direction: Dir
 
     References: Wilcoxon, "Individual comparisons by ranking methods", 1945
     """
+    import scipy.stats  # tens of megabytes that most nights have no use for
+
     common = sorted(own.keys() & best.keys(), key=str)
     if len(common) < 2 or not all(map(math.isfinite, (*own.values(), *best.values()))):
         return None

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from harness.batches import Table
 from harness.devices import autocast, seed_dropout
+from harness.dropout_draws import drawing
 from harness.energy import EnergyMeter, reader_of
 from harness.errors import TrialFailure
 from harness.head_gradients import slopes
@@ -252,18 +253,19 @@ def _pass(live: Sequence[Column], heads: Heads, epoch: int, energy: EnergyMeter)
     memory, load = MemoryPeak(device), Load()
     losses, norms = [], []
     clock = Stopwatch(device, steps, warm_up=epoch == 1)
-    for step in range(steps):
-        batch = table.batch(order[step * size : (step + 1) * size])
-        assert batch.hidden is not None
-        seed = derive(plan.seed, "dropout", before + step)
-        logits, loss, norm = heads.step(batch.hidden, batch.labels, rates[step], seed)
-        passed[batch.rows] = logits.float()
-        losses.append(loss)
-        norms.append(norm)
-        clock.step(len(batch.rows), batch.tokens, batch.padded_tokens)
-        energy.sample()
-        if step % PROGRESS_STEPS == 0:
-            yield Progress(epoch, before + step + 1, max(column.plan.total_steps for column in live))
+    with drawing(plan):
+        for step in range(steps):
+            batch = table.batch(order[step * size : (step + 1) * size])
+            assert batch.hidden is not None
+            seed = derive(plan.seed, "dropout", before + step)
+            logits, loss, norm = heads.step(batch.hidden, batch.labels, rates[step], seed)
+            passed[batch.rows] = logits.float()
+            losses.append(loss)
+            norms.append(norm)
+            clock.step(len(batch.rows), batch.tokens, batch.padded_tokens)
+            energy.sample()
+            if step % PROGRESS_STEPS == 0:
+                yield Progress(epoch, before + step + 1, max(column.plan.total_steps for column in live))
     seconds = clock.stop()
     dropout.eval()
     found = torch.stack(losses), torch.stack(norms)

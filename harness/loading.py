@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+import harness.dropout_draws as dropout_draws
 from harness.configuration import TrialConfig
 from harness.data import Splits
 from harness.devices import name, resolve_dtype, threads_for
@@ -28,6 +29,7 @@ from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
 RECORDED = "steps of full batches recorded as CUDA graphs and replayed"
+DRAWN = "dropout draws four coins from each random number"
 BY_HAND = "gradients of the small head by their formula, without autograd"
 FIRST_ALONE = "the last layer works out the first token alone"
 USED_ROWS = "embedding rows that no text uses are left out of the optimiser's work"
@@ -155,6 +157,7 @@ def facts_of(plan: Plan, loaded: Loaded, shared: Shared, together: bool = False)
             BATCHES[plan.exact],
             *([FIRST_ALONE] if encoder.first_token and not plan.exact else []),
             *([USED_ROWS] if plan.trains_used_rows else []),
+            *([DRAWN] if dropout_draws.used(plan) and dropout_draws.drops(encoder.model) else []),
             *([RECORDED] if plan.graphs is not None and not together else []),
             *([BY_HAND] if together or (plan.graphs is None and takes(plan)) else []),
         ),

@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any, cast
 
 import optuna
-import scipy.stats
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -79,6 +78,8 @@ def quasi_random(space: Mapping[str, Choice | Range], seed: int, index: int) -> 
 
     References: Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998
     """
+    import scipy.stats  # tens of megabytes that no other sampler needs
+
     engine = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=seed)
     if index:
         engine.fast_forward(index)

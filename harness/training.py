@@ -15,6 +15,7 @@ import torch
 
 from harness.configuration import Objective, TrialConfig
 from harness.divergence import Watch, refuse_non_finite
+from harness.dropout_draws import drawing
 from harness.energy import Energy, EnergyMeter, reader_of
 from harness.evaluation import Split, measure, predict
 from harness.freezing import frozen
@@ -42,7 +43,8 @@ def train(plan: Plan, state: State) -> Iterator[Progress | EpochRecord | Inciden
         plan.encoder.freeze(plan.config.freeze, running.epoch, plan.config.epochs)
         memory, load = MemoryPeak(plan.encoder.device), Load()
         begun, energy = running.step, EnergyMeter(reader_of(plan.encoder.device))
-        yield from _training_pass(plan, state, running, steps, energy)
+        with drawing(plan):
+            yield from _training_pass(plan, state, running, steps, energy)
         record = replace(_evaluate(plan, running), load=load.read(), peak_memory_bytes=memory.read(steps.needed))
         if not begun:  # of an epoch that another process began, the rest would pass for the whole
             record = with_energy(record, energy.read())

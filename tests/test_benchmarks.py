@@ -16,9 +16,9 @@ from benchmarks.baselines import VARIANTS, freeze_parameters
 from benchmarks.cases import CASES, DRAWS, QUALITY, study_text
 from benchmarks.commands import SIDES, CommandFailed, results_of
 from benchmarks.extrapolation import epoch_seconds, whole_seconds
-from benchmarks.quality import agreement, margin_of, needed, tost
+from benchmarks.quality import agreement, chosen, margin_of, needed, tost
 from benchmarks.rows import asked
-from benchmarks.run import arguments, within_tolerance
+from benchmarks.run import arguments, best_of, within_tolerance
 from benchmarks.run import main as benchmark
 from benchmarks.slices import cut, evaluation_rows, spread, summarise
 from harness.records import TrialOutcome
@@ -142,6 +142,14 @@ def test_a_case_may_be_repeated_less_often(capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             arguments(["--cases", wrong])
         assert repr(wrong)[:8] in capsys.readouterr().err
+
+
+def test_test_rows_need_configurations_to_choose_from_and_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert arguments("--test test:24 --ranks 1 --quality-seeds 3".split()).test == "test:24"
+    for more in ("--ranks 1", "--quality-seeds 3"):
+        with pytest.raises(SystemExit):
+            arguments(["--test", "24", *more.split()])
+        assert "--test needs --ranks" in capsys.readouterr().err
 
 
 # --- the baselines --------------------------------------------------------------------------------------
@@ -362,6 +370,29 @@ def test_ranks_agree_when_ours_orders_as_the_trainer_does_twice(
     }[holds]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("shift", "seeds", "holds"), [(0.9, 3, True), (1.1, 3, False), (-1.1, 3, False), (0.0, 2, None)]
+)
+def test_what_is_chosen_may_lie_one_standard_deviation_of_the_trainer_apart(
+    shift: float, seeds: int, holds: bool | None
+) -> None:
+    theirs = [0.70, 0.71, 0.72][:seeds]
+    found = chosen([value + 0.01 * shift for value in theirs], theirs)
+    assert found.holds is holds and found.difference == pytest.approx(0.01 * shift)
+    told = {"difference": found.difference, "spread": None if holds is None else found.spread, "holds": holds}
+    told["means"] = [0.75, 0.71]
+    picked = [{"freeze": "top-2", "learning_rate": 1e-4}, {"freeze": "none", "learning_rate": 5e-5}]
+    entry = {"baseline": "B1", "rows": 50, "test": 2000, "seeds": list(range(seeds)), "configurations": picked}
+    page = table.page(RECORD | {"chosen": [entry | {"accuracy": told, "validation_loss": told}]})
+    assert line(page, "accuracy")[1:3] == ["0.7500", "0.7100"]
+    assert line(page, "accuracy")[-1] == {True: "within it", False: "further apart", None: "cannot tell"}[holds]
+    assert "ours chooses freeze top-2, learning rate 0.0001; B1 freeze none, learning rate 5e-05" in page
+
+
+def test_the_best_is_the_one_of_lowest_loss() -> None:
+    assert best_of([{"validation_loss": 0.5}, {"validation_loss": 0.3}, {"validation_loss": 0.3}]) == 1
+
+
 def test_the_readme_keeps_all_but_what_stands_between_the_markers() -> None:
     once = table.with_table("# a\n\ntext\n\n## What it does not do\n\nmuch\n", "first\n")
     assert once.startswith("# a\n\ntext\n\n## How fast\n\n") and once.endswith("## What it does not do\n\nmuch\n")
@@ -404,7 +435,7 @@ def test_the_page_and_the_readme_show_the_results() -> None:
 @pytest.mark.slow
 def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     words = "--cases full --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
-    words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600 --ranks 1"
+    words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600 --ranks 1 --test 24"
     assert benchmark([*words.split(), "--out", str(tmp_path)]) == 0
     record = json.loads(next(tmp_path.glob("*.json")).read_text())
     measured = {(each["side"], each["cache"]) for each in record["timings"]}
@@ -414,6 +445,7 @@ def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
     assert record["quality"][0]["tests"]["accuracy"]["verdict"] == "cannot tell"
     assert [each["metric"] for each in record["ranks"]] == ["accuracy", "validation_loss"]
     assert [len(side) for side in record["ranks"][-1]["results"]] == [3, 3, 3]
+    assert (record["chosen"][0]["test"], record["chosen"][0]["accuracy"]["holds"]) == (24, None)
     assert line(table.page(record), "Trainer, dynamic padding (B1)")[1] != "–"
     assert str(tmp_path) not in json.dumps(record["arguments"])
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 
 import sqlalchemy as sa
 
 from harness.results import schema
+
+# `digest` of a new database, by which most files are known without making one in memory to compare with.
+USUAL = "8a0a374faa58373f565f922eb85912944bf80b0a7a8673ef01db03a5a259b373"
 
 
 @functools.cache
@@ -29,4 +34,11 @@ def defined(connection: sa.Connection) -> dict[str, str]:
 def changed(connection: sa.Connection) -> list[str]:
     """Names of ours that are not defined as this schema defines them, indexes included."""
     found = defined(connection)
+    if digest(found) == USUAL:
+        return []
     return sorted(name for name, sql in expected().items() if found.get(name) != sql)
+
+
+def digest(definitions: dict[str, str]) -> str:
+    """SHA-256 of names and definitions."""
+    return hashlib.sha256(json.dumps(definitions, sort_keys=True).encode()).hexdigest()

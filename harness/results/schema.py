@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from harness.errors import SpecError
 from harness.results import tables
 from harness.results.views import VIEWS
+
+if TYPE_CHECKING:  # a quarter of a second that who only reads does not wait for
+    from alembic.config import Config
 
 VERSION_TABLE = "harness_alembic_version"
 HEAD = "0007"
@@ -23,6 +24,8 @@ SCRIPTS = Path(str(import_module("harness.results.migrations").__file__)).parent
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     return config
@@ -30,6 +33,8 @@ def _config() -> Config:
 
 def revisions() -> set[str]:
     """Every revision that this version of harness knows."""
+    from alembic.script import ScriptDirectory
+
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
@@ -53,6 +58,8 @@ def revision(connection: sa.Connection, name: str) -> str | None:
 
 def upgrade(connection: sa.Connection, target: str = "head") -> None:
     """Run the missing revisions inside the connection's transaction, up to the newest unless one is named."""
+    from alembic import command
+
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, target)
