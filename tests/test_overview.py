@@ -117,6 +117,15 @@ def test_the_rule_in_sql_is_the_rule_of_ranking(database: Target, more: str, see
     )  # fmt: skip
 
 
+def test_a_database_is_read_without_what_only_changes_its_schema(tmp_path):
+    path = tmp_path / "results.db"
+    Store.open(path).close()
+    code = f"import sys\nfrom harness.results.engine import open_engine\nopen_engine({str(path)!r}, read_only=True)\n"
+    code += "print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_what_status_needs_is_imported_without_what_only_analysis_needs():
     code = "import sys, harness.results.overview\nprint(sorted({'scipy', 'pandas', 'optuna'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

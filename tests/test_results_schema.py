@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from harness.results import schema, tables, views
+from harness.results import definitions, schema, tables, views
 from harness.results.engine import open_engine
 
 # SQLite cannot tell of an index on an expression; the statements are compared to the letter as well.
@@ -52,6 +52,20 @@ def parts(statement: str) -> list[str]:
         else:
             found[-1] += character
     return [part.strip() for part in found if part.strip()]
+
+
+def test_a_new_database_is_known_by_its_digest(migrated: sa.Connection) -> None:
+    """Where this fails the schema or its writers have changed: write the new digest into `definitions.USUAL`."""
+    assert definitions.digest(definitions.defined(migrated)) == definitions.USUAL
+    assert definitions.digest(definitions.expected()) == definitions.USUAL
+
+
+def test_what_has_another_digest_is_compared_one_by_one(migrated: sa.Connection) -> None:
+    assert definitions.changed(migrated) == []
+    migrated.exec_driver_sql("CREATE TABLE harness_of_mine (a)")
+    assert definitions.changed(migrated) == []  # one more changes none of ours
+    migrated.exec_driver_sql("ALTER TABLE harness_incident ADD COLUMN b TEXT")
+    assert definitions.changed(migrated) == ["harness_incident"]
 
 
 def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[object]:

@@ -357,7 +357,7 @@ task: sequence-classification
 model: builtin:tiny
 data: {path: "builtin:reviews", rows: 100, folds: 5}
 fixed: {max_length: 16, batch_size: 8, dtype: fp32, epochs: 1}
-configurations: [{learning_rate: 1e-3}, {learning_rate: 0.1}]
+configurations: [{learning_rate: 1e-3}, {learning_rate: 0.5}]
 objective: loss
 pruner: wilcoxon
 keep: 0
