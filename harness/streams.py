@@ -12,7 +12,8 @@ import numpy as np
 
 from harness.tasks.base import IntArray
 
-BATCHES_A_POOL = 50  # as many as the plain Trainer's group_by_length takes
+BATCHES_A_POOL = 50  # at most, and
+FEWEST_POOLS = 4  # at least, as the plain Trainer's group_by_length has them
 
 
 def derive(seed: int, purpose: str, index: int = 0) -> int:
@@ -31,12 +32,17 @@ def epoch_order(rows: int, seed: int, epoch: int) -> IntArray:
     return permutation(rows, seed, "order", epoch)
 
 
+def pool_rows(rows: int, size: int) -> int:
+    """Rows that are sorted by length together: of few rows not all, or the same ones would meet in every epoch."""
+    return size * max(1, min(BATCHES_A_POOL, rows // (size * FEWEST_POOLS)))
+
+
 def bucketed_order(lengths: IntArray, seed: int, epoch: int, size: int) -> IntArray:
     """A random order in which every `size` rows that follow each other have about the same length.
 
-    The random order of `epoch_order` is cut into pools of 50 batches; each pool is sorted by length and cut
-    into batches; whole batches are then shuffled, because batches sorted by length would make training see
-    long and short texts in waves. What is left over comes last.
+    The random order of `epoch_order` is cut into pools (`pool_rows`); each is sorted by length and cut into
+    batches; whole batches are then shuffled, because batches sorted by length would make training see long
+    and short texts in waves. What is left over comes last.
 
     Args:
         lengths: tokens of each row, shape (rows,).
@@ -45,7 +51,7 @@ def bucketed_order(lengths: IntArray, seed: int, epoch: int, size: int) -> IntAr
         size: rows of one optimiser step.
     """
     order = epoch_order(len(lengths), seed, epoch)
-    pool = size * BATCHES_A_POOL
+    pool = pool_rows(len(order), size)
     parts = [order[start : start + pool] for start in range(0, len(order), pool)]
     order = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
     whole = len(order) // size

@@ -1,8 +1,13 @@
 """Random streams: seeds by purpose, and orders of rows."""
 
-import numpy as np
+import itertools
 
-from harness.streams import BATCHES_A_POOL, bucketed_order, derive, epoch_order
+import numpy as np
+import pytest
+import torch
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from harness.streams import BATCHES_A_POOL, bucketed_order, derive, epoch_order, pool_rows
 
 LENGTHS = np.random.default_rng(0).integers(5, 120, 3_333)
 SIZE = 16
@@ -39,6 +44,24 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert np.array_equal(first, bucketed_order(LENGTHS, 1, 1, SIZE))
     assert not np.array_equal(first, bucketed_order(LENGTHS, 1, 2, SIZE))
     assert not np.array_equal(first, bucketed_order(LENGTHS, 2, 1, SIZE))
+
+
+def test_of_few_rows_others_meet_in_another_epoch():
+    lengths = LENGTHS[:400]  # half a pool of fifty batches
+    epochs = [bucketed_order(lengths, 1, epoch, SIZE).reshape(-1, SIZE) for epoch in (1, 2)]
+    met = [{frozenset(pair) for rows in epoch for pair in itertools.combinations(rows.tolist(), 2)} for epoch in epochs]
+    assert len(met[0] & met[1]) < 0.3 * len(met[0])
+
+
+@pytest.mark.parametrize("rows", [5, 63, 64, 400, 1000, 3_199, 3_200, 14_000])
+def test_pools_are_those_of_the_plain_trainer(rows: int):
+    order = get_length_grouped_indices(list(range(rows)), SIZE, generator=torch.Generator().manual_seed(0))
+    pool = pool_rows(rows, SIZE)
+    starts = range(0, rows, pool)
+    for start in starts:  # it swaps the first one of a pool with the very first
+        fallen = order[start + 1 : start + pool]
+        assert fallen == sorted(fallen, reverse=True)
+    assert all(order[start - 1] < max(order[start : start + pool]) for start in starts[1:])
 
 
 def test_only_the_last_batch_is_smaller():
