@@ -32,17 +32,16 @@ class _Operator:
         """One more wants it."""
         self._wanted += 1
         if self._library is None:
-            self._library = torch.library.Library("aten", "IMPL")
+            self._library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that it is replaced, which is the purpose
-                self._library.impl("bernoulli_.float", toss, "CPU")
+                self._library.impl("bernoulli_.float", toss, "CPU")  # type: ignore[no-untyped-call]
 
     def restore(self) -> None:
         """One fewer wants it; without any, PyTorch's own is back."""
         self._wanted -= 1
-        if not self._wanted and self._library is not None:
-            self._library._destroy()
-            self._library = None
+        if not self._wanted:
+            self._library = None  # its finalizer gives the operator back
 
 
 _OPERATOR = _Operator()

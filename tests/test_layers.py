@@ -20,8 +20,8 @@ masking tasks.base shortening row_checks question_rows study_file spec published
 builtin hub strict_json squad_files sources environment
 architectures devices streams batches pretrained stages spans tasks used_rows data unlabelled optimization graphs
 encoder cache profiling energy prefix sharing evaluation attribution divergence
-training_plan dropout_draws head_gradients steps recorded_steps head_steps training heads snapshots checkpoints kept_models
-model_card warm loading trial group preparation
+training_plan dropout_draws head_gradients steps recorded_steps head_steps training heads snapshots checkpoints
+kept_models model_card warm loading trial group preparation
 auditing
 rehearsal states_cost shapes pacing probing adaptation predicting explained worker
 deadline oom_kills executors listening results roster shelf grid median_pruning sampling fold_pruning search board
