@@ -298,7 +298,7 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
         f"{utilisation(record)}\n",
     ]
     parts += checks(record, "##")
-    parts += [f"## Further cases, measured on {other['began'][:10]}\n\n{beside(other)}\n" for other in others]
+    parts += [f"## Further cases: {other['name']}, {other['began'][:10]}\n\n{beside(other)}\n" for other in others]
     parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
     return "\n".join(parts)
 
