@@ -277,9 +277,9 @@ class Benchmark:
         """The same configurations on ours, and twice on the Trainer."""
         configurations = ranked(self.asked.ranks)
         theirs, few = self.asked.quality_side, self.few("rows-ranks", self.validation)
-        found = [run_ours("ours", configurations, few, self.options, self.folder(), (SEED,))["results"]]
-        for seed in (SEED, SEED + 1):
-            found.append(run_baseline(theirs, configurations, few, self.options, self.folder(), (seed,))["results"])
+        ours_found = run_ours("ours", configurations, few, self.options, self.folder(), (SEED,))["results"]
+        both = run_baseline(theirs, configurations, few, self.options, self.folder(), (SEED, SEED + 1))["results"]
+        found = [ours_found, both[::2], both[1::2]]  # of a configuration all seeds, then the next one
         entry = {"baseline": theirs, "rows": few.train, "configurations": len(configurations)}
         for metric in quality.MARGINS:
             agreed = quality.agreement(*([trial[metric] for trial in side] for side in found))

@@ -64,8 +64,8 @@ class Manner(NamedTuple):
 
 MANNERS = {
     "SIGTERM": Manner(signal.SIGTERM, 143, (40, 500)),
-    "Ctrl-C": Manner(signal.SIGINT, 130, (40, 300)),
-    "Ctrl-C twice": Manner(signal.SIGINT, 130, (40, 300), again=True),
+    "Ctrl-C": Manner(signal.SIGINT, 130, (20, 300)),
+    "Ctrl-C twice": Manner(signal.SIGINT, 130, (20, 300), again=True),
 }
 PAUSES = (0.0, 0.05, 0.5)  # between the first Ctrl-C and the second
 
