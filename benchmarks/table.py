@@ -330,7 +330,8 @@ def beside(record: Mapping[str, Any]) -> str:
         f"{record['model']} on {record['data']}, {record['rows']['train']:,} training rows, {record['began'][:10]}, "
         f"{'once' if repeats == 1 else f'{repeats} repeats'}. {machine(record)}"
     )
-    shown = f"{told}\n\n{cases(record)}\n\n{times(record)}\n\n{factors(record)}\n\n{doubts(record)}".rstrip()
+    parts = [cases(record), times(record), factors(record), doubts(record)] if record["timings"] else []
+    shown = "\n\n".join([told, *parts]).rstrip()
     return "\n\n".join([shown, *(part.rstrip() for part in checks(record, "###"))])
 
 

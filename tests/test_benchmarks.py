@@ -417,6 +417,8 @@ def test_what_was_measured_beside_stands_below_with_its_own_day_and_factors() ->
     _, _, below = table.page(RECORD, [other]).partition("## Further cases: test, 2031-05-06")
     assert "2031-05-06" in below and table.times(other) in below and table.factors(other) in below
     assert "Further cases" not in table.page(RECORD)
+    _, _, untimed = table.page(RECORD, [other | {"timings": []}]).partition("## Further cases: test, 2031-05-06")
+    assert "2031-05-06" in untimed and "times as long" not in untimed
 
 
 def test_the_page_and_the_readme_show_the_results() -> None:
