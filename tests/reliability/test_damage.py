@@ -20,6 +20,7 @@ from records import violated
 from results_support import epoch, process, running, study_file
 from writers import train_loss
 
+import harness.checkpoints as checkpoints
 import harness.results.engine as engines
 from harness.results.engine import open_engine
 from harness.results.store import Store
@@ -271,7 +272,7 @@ def nothing_in_a_newer_one(newest: Path) -> None:
 
 def of_a_newer_format(newest: Path) -> None:
     manifest = newest / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format":2', '"format":3'))
+    manifest.write_text(manifest.read_text().replace(f'"format":{checkpoints.FORMAT}', '"format":99'))
 
 
 def of_one_file(name: str, damage: Callable[[Path], None]) -> Callable[[Path], None]:
