@@ -6,7 +6,7 @@ Nothing here depends on a clock or a generator: both sides replay what stands in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,8 +127,9 @@ QUALITY = {
 
 
 def study_text(
-    name: str, configurations: Sequence[Configuration], data: Path, model: str, seeds: Sequence[int] = (SEED,)
-) -> str:
+    name: str, configurations: Sequence[Configuration], data: Path, model: str, seeds: Sequence[int] = (SEED,),
+    more: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
     """The study file of our side.
 
     Args:
@@ -137,6 +138,7 @@ def study_text(
         data: folder with train.parquet and validation.parquet, as `rows.export` writes it.
         model: folder, Hub id or builtin:tiny.
         seeds: every configuration runs once with each.
+        more: what else it says.
     """
     document: dict[str, Any] = {
         "study": name,
@@ -154,5 +156,6 @@ def study_text(
         "objective": {"metric": "loss"},
         "budget": {"trials": len(configurations) * len(seeds)},
         "keep": 0,  # the baselines that we compare with save no weights either
+        **(more or {}),
     }
     return yaml.safe_dump(document, sort_keys=False)

@@ -10,16 +10,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.cases import Configuration, Shape, study_text
+from harness.environment import usable_cores
 from harness.hub import locate
 
 ROOT = Path(__file__).parent.parent
-OURS = {"ours": (), "ours-exact": ("--exact",), "ours-no-cache": ("--no-cache",)}
+
+
+class Ours(NamedTuple):
+    """A way of running our side: flags of `harness run`, and what the study file says beside the configurations."""
+
+    flags: tuple[str, ...] = ()
+    study: Mapping[str, Any] = {}
+
+
+OURS = {
+    "ours": Ours(),
+    "ours-dropout": Ours(study={"frozen_mode": "dropout"}),
+    "ours-no-cache": Ours(("--no-cache",)),
+    "ours-exact": Ours(("--exact",)),
+}
 BASELINES = ("B0", "B1", "B2")
 SIDES = (*OURS, *BASELINES)
 TAIL = 2_000
@@ -56,8 +72,13 @@ class Options:
     evaluation_batches: int
 
 
-def timed(command: Sequence[str], folder: Path) -> float:
+def timed(command: Sequence[str], folder: Path, more: Mapping[str, str] | None = None) -> float:
     """Seconds of a whole command.
+
+    Args:
+        command: its words.
+        folder: where it works.
+        more: environment variables beside those of this process.
 
     Raises:
         CommandFailed: with the end of what it printed.
@@ -66,6 +87,7 @@ def timed(command: Sequence[str], folder: Path) -> float:
     log = folder / "output.log"
     # Rows are read and tokenised anew every time: no cache of an earlier run may help.
     environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "datasets"), "PYTHONPATH": str(ROOT)}
+    environment |= more or {}
     with log.open("wb") as stream:
         began = time.perf_counter()
         done = subprocess.run(
@@ -89,7 +111,7 @@ def run_ours(
     """`harness run` on a fresh database.
 
     Args:
-        side: `ours`, or with a flag.
+        side: one of `OURS`.
         configurations: the trials.
         rows: what they train on.
         options: model and workers.
@@ -104,9 +126,10 @@ def run_ours(
     if cache is not None and cache.exists():
         shutil.copytree(cache, cache_of(folder))
     study = folder / "study.yaml"
-    study.write_text(study_text("benchmark", configurations, rows.folder, options.model, seeds), "utf-8")
+    text = study_text("benchmark", configurations, rows.folder, options.model, seeds, OURS[side].study)
+    study.write_text(text, "utf-8")
     command = [sys.executable, "-m", "harness", "run", str(study), "--db", str(folder / "results.db")]
-    seconds = timed([*command, "--workers", str(options.workers), *OURS[side]], folder)
+    seconds = timed([*command, "--workers", str(options.workers), *OURS[side].flags], folder)
     return {"seconds": seconds, "results": results_of(folder / "results.db", len(configurations) * len(seeds))}
 
 
@@ -143,6 +166,27 @@ def run_baseline(
     return {"seconds": seconds, "results": results}
 
 
+def replay(
+    side: str, configurations: Sequence[Configuration], rows: Rows, options: Options, folder: Path, seeds: Sequence[int]
+) -> list[dict[str, float]]:
+    """What `run_baseline` gives, but for the time: as many processes as our side has workers share the trials."""
+    replayed = [asdict(each) | {"seed": seed} for each in configurations for seed in seeds]
+    processes = min(options.workers, len(replayed))
+    threads = str(max(1, usable_cores() // processes))
+
+    def share(number: int) -> Any:
+        place = folder / str(number)
+        job = baseline_job(side, rows, options, place, configurations[0].max_length)
+        job |= {"configurations": replayed[number::processes]}
+        return run_job("benchmarks.baselines", job, place, {"OMP_NUM_THREADS": threads})[1]
+
+    found: list[dict[str, float]] = [{}] * len(replayed)
+    with ThreadPoolExecutor(processes) as pool:
+        for number, results in enumerate(pool.map(share, range(processes))):
+            found[number::processes] = results
+    return found
+
+
 def run_slices(side: str, shapes: Sequence[Shape], rows: Rows, options: Options, folder: Path) -> dict[str, Any]:
     """Raw times of a baseline, as `extrapolation.py` reads them."""
     job = baseline_job(side, rows, options, folder, shapes[0].max_length) | {
@@ -168,10 +212,12 @@ def baseline_job(side: str, rows: Rows, options: Options, folder: Path, max_leng
     }
 
 
-def run_job(module: str, job: Mapping[str, Any], folder: Path) -> tuple[float, Any]:
+def run_job(
+    module: str, job: Mapping[str, Any], folder: Path, environment: Mapping[str, str] | None = None
+) -> tuple[float, Any]:
     """Seconds of `python -m MODULE JOB.json`, and what it wrote."""
     folder.mkdir(parents=True)
     path = folder / "job.json"
     path.write_text(json.dumps(job), "utf-8")
-    seconds = timed([sys.executable, "-m", module, str(path)], folder)
+    seconds = timed([sys.executable, "-m", module, str(path)], folder, environment)
     return seconds, json.loads(Path(job["out"]).read_text("utf-8"))

@@ -31,6 +31,7 @@ from benchmarks.commands import (
     Options,
     Rows,
     cache_of,
+    replay,
     run_baseline,
     run_ours,
     run_slices,
@@ -57,7 +58,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"{', '.join(CASES)}; mixed:1 repeats once",
     )
     add("--sides", type=known(SIDES), default=["ours", *BASELINES], help=", ".join(SIDES))
-    add("--repeats", type=int, default=3)
+    add("--repeats", type=int, default=3, help="0 times nothing, for a comparison of quality alone")
     add("--caches", type=known(CACHES), default=list(CACHES), help="of our side: cold, or cold,warm")
     add("--data", default="builtin:reviews", help="folder, file or builtin:reviews")
     add("--text", default="text", help="column of the texts")
@@ -80,8 +81,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--test", help="test rows, for what the best of the ranked configurations reach: ROWS or SPLIT:ROWS")
     add("--work", type=Path, help="new folder that keeps the rows, and what a failed run left")
     found = parser.parse_args(words)
-    if found.warm_steps < 1 or found.repeats < 1:
-        parser.error("--warm-steps and --repeats must be at least 1")
+    if found.warm_steps < 1 or found.repeats < 0:
+        parser.error("--warm-steps must be at least 1 and --repeats no less than 0")
     if not 0 <= found.ranks <= len(DRAWS):
         parser.error(f"--ranks {found.ranks}: a number from 0 to {len(DRAWS)}, as many learning rates are drawn")
     if found.test and not (found.ranks and found.quality_seeds):
@@ -179,11 +180,16 @@ class Benchmark:
 
     # --- times -----------------------------------------------------------------------------------------
 
+    def repeats(self, case: Case) -> int:
+        """How often a case is timed."""
+        count: int | None = self.asked.cases[case.name]
+        return self.asked.repeats if count is None else count
+
     def repeat(self, number: int) -> None:
         """Every side once; the side that begins changes from repeat to repeat."""
         for side in self.baselines:
             self.slice(side, number)
-        for case in (case for case in self.cases if number < (self.asked.cases[case.name] or self.asked.repeats)):
+        for case in (case for case in self.cases if number < self.repeats(case)):
             places = [(number + place) % len(self.asked.sides) for place in range(len(self.asked.sides))]
             for side in (self.asked.sides[place] for place in places):
                 self.time_ours(case, side, number) if side in OURS else self.time_baseline(case, side, number)
@@ -264,9 +270,9 @@ class Benchmark:
         theirs = self.asked.quality_side
         for name in self.asked.quality_cases:
             configuration = [QUALITY[name]]
+            found = replay(theirs, configuration, few, self.options, self.folder(), seeds)
             for side in (side for side in self.asked.sides if side in OURS):
                 ours_found = run_ours(side, configuration, few, self.options, self.folder(), seeds)["results"]
-                found = run_baseline(theirs, configuration, few, self.options, self.folder(), seeds)["results"]
                 entry = {"case": name, "side": side, "baseline": theirs, "rows": few.train, "seeds": seeds}
                 entry |= {"ours": ours_found, "theirs": found, "tests": quality.compare(ours_found, found)}
                 self.record["quality"].append(entry)
@@ -278,7 +284,7 @@ class Benchmark:
         configurations = ranked(self.asked.ranks)
         theirs, few = self.asked.quality_side, self.few("rows-ranks", self.validation)
         ours_found = run_ours("ours", configurations, few, self.options, self.folder(), (SEED,))["results"]
-        both = run_baseline(theirs, configurations, few, self.options, self.folder(), (SEED, SEED + 1))["results"]
+        both = replay(theirs, configurations, few, self.options, self.folder(), (SEED, SEED + 1))
         found = [ours_found, both[::2], both[1::2]]  # of a configuration all seeds, then the next one
         entry = {"baseline": theirs, "rows": few.train, "configurations": len(configurations)}
         for metric in quality.MARGINS:
@@ -296,7 +302,7 @@ class Benchmark:
         ours_best, their_best = (configurations[best_of(results)] for results in both)
         found = [
             run_ours("ours", [ours_best], few, self.options, self.folder(), seeds)["results"],
-            run_baseline(theirs, [their_best], few, self.options, self.folder(), seeds)["results"],
+            replay(theirs, [their_best], few, self.options, self.folder(), seeds),
         ]
         entry: dict[str, Any] = {"baseline": theirs, "rows": few.train, "test": few.validation, "seeds": seeds}
         entry |= {"configurations": [dataclasses.asdict(ours_best), dataclasses.asdict(their_best)], "results": found}
@@ -339,7 +345,7 @@ def main(words: Sequence[str] | None = None) -> int:
         work = (asked.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         benchmark = Benchmark(asked, work)
-        for number in range(max(count or asked.repeats for count in asked.cases.values())):
+        for number in range(max(benchmark.repeats(case) for case in benchmark.cases)):
             benchmark.repeat(number)
         if asked.validate:
             benchmark.validate()
