@@ -72,17 +72,16 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
     spent = connection.scalar(sa.select(sa.func.sum(session.c.seconds)).where(session.c.study_id == row["id"]))
     ends = _ends(connection, row["id"])
     mean = next((end.mean for end in ends if end.state == "complete"), None)
+    states = {state: sum(end.number for end in ends if end.state == state) for state in sorted({e.state for e in ends})}
     return Overview(
         study=row["name"],
         source=row["source"],
         task=row["task"],
         objective=asdict(objective),
-        states={
-            state: sum(end.number for end in ends if end.state == state) for state in sorted({e.state for e in ends})
-        },
+        states=states,
         failures={end.reason: end.number for end in ends if end.reason is not None},
-        spared=_spared(connection, row["id"]),
-        running=_running(connection, row["id"]),
+        spared=sum(end.unstarted for end in ends if end.state == "pruned"),
+        running=_running(connection, row["id"]) if "running" in states else (),
         best=_best(connection, row["id"], objective, plan_of(row["spec"] or {})),
         holder=next(iter(living_holders(connection, row["id"])), None),
         seconds=float(spent or 0.0),
@@ -96,16 +95,12 @@ def _overview(connection: sa.Connection, row: sa.RowMapping) -> Overview:
 
 
 def _ends(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
-    """Number and mean seconds of the trials of each state and reason, in one pass over the table."""
+    """Of the trials of each state and reason the number, how many never started, and the mean seconds, in one pass."""
     columns = (trial.c.state, trial.c.reason)
-    counted = (sa.func.count().label("number"), sa.func.avg(trial.c.total_seconds).label("mean"))
+    unstarted = sa.func.sum(sa.case((trial.c.attempt == 0, 1), else_=0)).label("unstarted")
+    counted = (sa.func.count().label("number"), unstarted, sa.func.avg(trial.c.total_seconds).label("mean"))
     query = sa.select(*columns, *counted).where(trial.c.study_id == study_id).group_by(*columns).order_by(*columns)
     return connection.execute(query).all()
-
-
-def _spared(connection: sa.Connection, study_id: int) -> int:
-    never = (trial.c.study_id == study_id, trial.c.state == "pruned", trial.c.attempt == 0)
-    return int(connection.scalar(sa.select(sa.func.count()).where(*never)) or 0)
 
 
 def _incidents(connection: sa.Connection, study_id: int) -> dict[str, int]:
