@@ -46,10 +46,18 @@ SIDES = """\
   Batch size, epochs, learning rate, schedule, weight decay, clipping and points of evaluation are the same on all
   sides.
 """
+SWITCHES = {
+    "ours-dropout": "has `frozen_mode: dropout`, so that dropout is on in frozen layers, as in the Trainer",
+    "ours-no-cache": "shares nothing between trials",
+    "ours-exact": "takes the Trainer's batches and dropout and none of the exact savings",
+}
 DIFFERENCES = """\
 | | harness run | B0, B1 | B2 |
 |---|---|---|---|
 | dropout in what is frozen | off | on | on |
+| dropout elsewhere, in attention too | on; on a CPU coins of 16 bits | on | on |
+| last layer below a pooler | first token | all tokens | all tokens |
+| embedding rows that never occur | weight decay once, at the end | with every step | with every step |
 | batches | of like lengths, shuffled | random | of like lengths |
 | number format on a CPU | bf16 where the processor has it | fp32 | bf16 where the processor has it |
 | evaluation | all rows by length, with more metrics and a probe of training rows | in order | by length |
@@ -313,7 +321,7 @@ def checks(record: Mapping[str, Any], heading: str) -> list[str]:
         told = (
             f"Last epoch, {record['quality'][0]['rows']:,} training rows, the same seeds on both sides. Two one-sided "
             "tests at 5%; the margin was fixed beforehand: 0.5 points of accuracy and 0.01 nats of loss, or half of "
-            "the Trainer's own standard deviation over seeds, whichever is larger."
+            f"the Trainer's own standard deviation over seeds, whichever is larger.{_switches(record)}"
         )
         parts.append(f"{heading} Quality\n\n{told}\n\n{quality(record)}\n")
     if record.get("ranks"):
@@ -323,12 +331,19 @@ def checks(record: Mapping[str, Any], heading: str) -> list[str]:
     return parts
 
 
+def _switches(record: Mapping[str, Any]) -> str:
+    """What the sides of a comparison of quality are, where there is another one than ours as it comes."""
+    found = {each["side"] for each in record["quality"]} & set(SWITCHES)
+    return "".join(f" `{side}` {SWITCHES[side]}." for side in SWITCHES if side in found)
+
+
 def beside(record: Mapping[str, Any]) -> str:
     """The cases of another run, with its day, rows and machine."""
     repeats = record["arguments"]["repeats"]
+    often = {0: "not timed", 1: "once"}.get(repeats, f"{repeats} repeats")
     told = (
         f"{record['model']} on {record['data']}, {record['rows']['train']:,} training rows, {record['began'][:10]}, "
-        f"{'once' if repeats == 1 else f'{repeats} repeats'}. {machine(record)}"
+        f"{often}. {machine(record)}"
     )
     parts = [cases(record), times(record), factors(record), doubts(record)] if record["timings"] else []
     shown = "\n\n".join([told, *parts]).rstrip()

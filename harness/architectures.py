@@ -143,6 +143,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         dropouts=("embedding_dropout", "mlp_dropout", "attention_dropout", "classifier_dropout"),
         mlp_matrices=3,
         plain_mask=False,  # local and global layers need different masks
+        recordable=False,  # whether it takes a mask at all hangs on a look at the batch
         last_dropout="drop",
     ),
 }

@@ -23,8 +23,15 @@ _FAST_BF16_ON_CPU = ("avx512_bf16", "amx_bf16")
 
 
 def pick() -> torch.device:
-    """The first CUDA device that this process sees, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The first CUDA device that this process sees, else the CPU.
+
+    cuDNN's attention, which torch prefers on some devices, stays out of use: with a mask its gradients may be NaN.
+    Source: https://github.com/pytorch/pytorch/issues/196678.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda", 0)
 
 
 def name(device: torch.device) -> str:
@@ -76,6 +83,15 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done what was asked of it; the CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def answers(device: torch.device) -> bool:
+    """Whether the device can still be used: after an illegal access CUDA never can again in the same process."""
+    try:
+        synchronise(device)
+    except RuntimeError:
+        return False
+    return True
 
 
 def threads_for(width: int, vectors: bool, available: int) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,7 +79,7 @@ class CudaRecorder:
             RuntimeError: for a step that waits for the device, or memory that runs out; the next step may be taken.
         """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(self._stream):  # which would stay the current one after a failure within
+        with _own_workspaces(), torch.cuda.stream(self._stream):  # else it would stay current after a failure within
             try:
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                     step()
@@ -88,6 +88,20 @@ class CudaRecorder:
                     torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
                 raise
         return graph.replay
+
+
+@contextlib.contextmanager
+def _own_workspaces() -> Iterator[None]:
+    """Let cuBLAS take its workspace from the recordings' pool, by forgetting the stream's.
+
+    torch frees a stream's workspace with any graph that was recorded on it, although the other graphs hold its address.
+    Source: https://github.com/pytorch/pytorch/issues/193402.
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 @dataclass
@@ -192,23 +206,43 @@ class Graphs:
             replay()
             replayed = _outcome(places, optimizer, before)
         except RuntimeError as error:  # torch has no narrower one for a step that cannot be recorded
-            self.refused = f"a step could not be recorded: {str(error).splitlines()[0]}"
+            self._refuse(f"a step could not be recorded: {_cause(error)}")
         optimizer.zero_grad(set_to_none=True)  # a recording that broke off has left some, in memory of its own
         if before:
             _set_back(optimizer, before)
+        if replayed is None:
+            before.clear()  # the step below may need the memory
         seed()
         self._recorder.run(step)
         if replayed is None:
             return
-        taken = _outcome(places, optimizer, before)
-        self.refused = difference(replayed, taken)
-        if not self.refused and math.isfinite(taken.loss + taken.norm):  # NaN proves nothing
+        try:
+            taken = _outcome(places, optimizer, before)
+            words = difference(replayed, taken)
+        except torch.OutOfMemoryError as error:
+            self._refuse(f"a recorded step could not be compared: {_cause(error)}")
+            return
+        if words:
+            self._refuse(words)
+        elif taken.proves:
             places.replay = replay
+
+    def _refuse(self, words: str) -> None:
+        """Record no more, and give the memory of all recordings back."""
+        self.refused = words
+        self._places.clear()
+
+
+def _cause(error: BaseException) -> str:
+    """First line of what went wrong first: ending a broken recording fails too, and hides why it broke."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def key_of(group: dict[str, Any]) -> Hashable:
-    """What a recorded update holds of a group of parameters."""
-    return (tuple(group["names"]), group["decay"] > 0.0, group["scale"])
+    """What a recorded update holds of a group of parameters; rate, its scale and decay are read from tensors."""
+    return (tuple(group["names"]), group["decay"] > 0.0)
 
 
 def decay(optimizer: torch.optim.AdamW) -> None:
@@ -235,6 +269,16 @@ class Outcome:
     loss: float
     norm: float
     updates: list[torch.Tensor]
+
+    @property
+    def size(self) -> float:
+        """Sum of squares of the update."""
+        return sum(float(update.square().sum()) for update in self.updates)
+
+    @property
+    def proves(self) -> bool:
+        """Whether agreeing with it says anything: NaN does not, nor does an update by a learning rate of 0."""
+        return math.isfinite(self.loss + self.norm) and self.size > 0.0
 
 
 def _tensors(optimizer: torch.optim.AdamW) -> list[torch.Tensor]:
@@ -266,9 +310,9 @@ def difference(replayed: Outcome, taken: Outcome) -> str:
     if not np.isclose(replayed.norm, taken.norm, rtol=NORM_TOLERANCE, equal_nan=True):
         return f"a replayed step's gradient norm was {replayed.norm}, without the recording {taken.norm}"
     apart = sum(float((a - b).square().sum()) for a, b in zip(replayed.updates, taken.updates, strict=True))
-    size = sum(float(update.square().sum()) for update in taken.updates)
-    if apart > UPDATE_TOLERANCE**2 * size:
-        return f"a replayed step's update was {np.sqrt(apart / size):.0%} off the one without the recording"
+    if apart > UPDATE_TOLERANCE**2 * taken.size:
+        off = f"{math.sqrt(apart / taken.size):.0%} off the one" if taken.size else "there where none was"
+        return f"a replayed step's update was {off} without the recording"
     return ""
 
 

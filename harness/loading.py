@@ -99,7 +99,9 @@ def take_shared(
     return shared
 
 
-def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int, shared: Shared) -> Plan:
+def make_plan(
+    job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int, shared: Shared, recordable: bool = True
+) -> Plan:
     """What the loop will do.
 
     Args:
@@ -108,6 +110,7 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int,
         config: what will be done: the job's, or with smaller batches.
         halvings: how often memory ran out; evaluation batches shrink with it.
         shared: what `take_shared` gave.
+        recordable: whether steps may be recorded as CUDA graphs.
     """
     device = loaded.encoder.device
     return Plan(
@@ -124,7 +127,7 @@ def make_plan(job: TrialJob, loaded: Loaded, config: TrialConfig, halvings: int,
         evaluation_places=EVALUATION_PLACES[device.type] >> halvings,
         exact=job.sharing.exact,
         test=None if loaded.test is None else on_device(loaded.test, device),
-        recorded=job.sharing.folder is not None,
+        recorded=recordable and job.sharing.folder is not None,
     )
 
 

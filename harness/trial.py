@@ -57,6 +57,8 @@ class Attempt:
     """One try at a trial: what was asked, what is really done, and where the time went.
 
     Attributes:
+        recordable: whether steps may be recorded as CUDA graphs, as long as memory has not run out with them.
+        recorded: whether this try's are.
         ended: whether its outcome has been told, where several attempts run side by side.
         unsaved: why the newest checkpoint is not on disk; empty when it is.
     """
@@ -66,6 +68,8 @@ class Attempt:
     control: Control
     config: TrialConfig
     halvings: int = 0
+    recordable: bool = True
+    recorded: bool = False
     unsaved: str = ""
     ended: bool = False
     began: float = field(default_factory=time.perf_counter)
@@ -124,7 +128,7 @@ def failed(attempt: Attempt, reason: Any, error: Exception) -> TrialOutcome:
 
 
 def _until_it_fits(attempt: Attempt) -> Iterator[Event]:
-    """Try with smaller and smaller batches; the rows of an optimiser step stay the same."""
+    """Try without CUDA graphs, then with smaller and smaller batches; the rows of an optimiser step stay the same."""
     while True:
         try:
             yield from _once(attempt)
@@ -144,6 +148,10 @@ def _until_it_fits(attempt: Attempt) -> Iterator[Event]:
 
 def _shrink(attempt: Attempt, message: str) -> Incident:
     config = attempt.config
+    if attempt.recorded:
+        attempt.recordable = attempt.recorded = False
+        words = f"out of memory with batch_size {config.batch_size} and CUDA graphs; from the beginning without them"
+        return Incident("oom", words, {"error": message})
     smaller = smaller_batches(config)
     if smaller is None:
         raise TrialFailure("oom", f"out of memory with batches of one row of {config.max_length} tokens: {message}")
@@ -187,7 +195,8 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     if shared is None:
         yield TrialOutcome("waiting", message="interrupted; what was worked out of the frozen prefix is kept")
         return
-    plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings, shared)
+    plan = make_plan(attempt.job, loaded, attempt.config, attempt.halvings, shared, attempt.recordable)
+    attempt.recorded = plan.graphs is not None
     facts = facts_of(plan, loaded, shared)
     yield facts
     state = prepare(plan)

@@ -18,6 +18,7 @@ from types import FrameType
 
 import torch
 
+from harness import devices
 from harness.adaptation import adapt
 from harness.answers import Answer, PredictJob
 from harness.auditing import audit
@@ -49,11 +50,16 @@ class Worker:
         self.interrupted = True
 
     def serve(self) -> None:
-        """Do jobs until the coordinator hangs up or someone asks for an end; then hang up, as the end takes seconds."""
+        """Do jobs until the coordinator hangs up or someone asks for an end; then hang up, as the end takes seconds.
+
+        It ends by itself when its device has stopped to answer, so that the next job gets a new process.
+        """
         with self.connection:
-            while not self.interrupted:
+            usable = True
+            while usable and not self.interrupted:
                 job = self.connection.recv()
                 self.do(job)
+                usable = devices.answers(self.warm.device)
                 self.connection.send(Message(None, JobDone()))
 
     def do(self, job: Question | AdaptJob | TrainJob) -> None:

@@ -14,6 +14,7 @@ import pytest
 import small_models
 import small_questions
 import torch
+from recorders import Again
 from shared_states import SHARING, shared_of, with_shared
 
 from harness.batches import TokenTable
@@ -31,27 +32,6 @@ from harness.training_plan import Plan, Running, State, prepare
 
 WORD = 7  # in some rows
 NO_DROPOUT = {"dropout": 0.0, "epochs": 3, "learning_rate": 5e-3, "weight_decay": 0.1}
-
-
-class Again:
-    """Replays a step by taking it again, and counts."""
-
-    def __init__(self) -> None:
-        self.run_plainly = self.recorded = self.replayed = 0
-
-    def run(self, step: Callable[[], None]) -> int:
-        self.run_plainly += 1
-        step()
-        return 1000 + self.run_plainly
-
-    def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        self.recorded += 1
-
-        def replay() -> None:
-            self.replayed += 1
-            step()
-
-        return replay
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +118,16 @@ def test_the_next_trial_replays_what_the_first_one_recorded_and_starts_from_noth
     agree(found, outcome(small_models.plan(path, **NO_DROPOUT | values, seed=8)))
 
 
+def test_another_decay_of_rates_by_layer_needs_no_other_recording(path):
+    again = Again()
+    plan = recording(small_models.plan(path, **NO_DROPOUT | {"layer_decay": 0.8}), again)
+    outcome(plan)
+    recorded = again.recorded
+    found = outcome(replace(plan, config=replace(plan.config, layer_decay=0.6)))
+    assert again.recorded == recorded
+    agree(found, outcome(small_models.plan(path, **NO_DROPOUT | {"layer_decay": 0.6})))
+
+
 @pytest.mark.parametrize("values", [{"freeze": "top-1"}, {"weight_decay": 0.0}, {"max_grad_norm": 0.1}], ids=str)
 def test_a_trial_that_takes_other_steps_records_its_own(path, values):
     again = Again()
@@ -174,6 +164,55 @@ def test_a_step_that_cannot_be_recorded_is_taken_and_told_once(path):
     assert plan.graphs is None
 
 
+class Hidden(Again):
+    """The end of a broken recording fails as well."""
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_what_broke_a_recording_is_told_and_not_what_followed_from_it(path):
+    plan = recording(small_models.plan(path, **NO_DROPOUT), Hidden())
+    outcome(plan)
+    assert plan.encoder.graphs is not None
+    assert plan.encoder.graphs.refused.endswith("recorded: operation not permitted when stream is capturing")
+
+
+class Later(Again):
+    """The second recording breaks."""
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        if self.recorded == 1:
+            raise RuntimeError
+        return super().record(step)
+
+
+def test_a_refusal_gives_up_what_was_recorded_before(path):
+    values = NO_DROPOUT | {"freeze": "gradual", "epochs": 6}  # other steps with other epochs
+    plan = recording(small_models.plan(path, **values), again := Later())
+    found = outcome(plan)
+    graphs = plan.encoder.graphs
+    assert again.recorded == 1 and graphs is not None
+    assert graphs.refused == "a step could not be recorded: RuntimeError"
+    assert not any(places.replay for places in graphs._places.values())
+    agree(found, outcome(small_models.plan(path, **values)))
+
+
+def test_no_memory_for_the_comparison_costs_the_recordings_and_not_the_trial(path, monkeypatch):
+    def none_left(*_: object) -> str:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("harness.graphs.difference", none_left)
+    plan = recording(small_models.plan(path, **NO_DROPOUT), Again())
+    found = outcome(plan)
+    assert plan.encoder.graphs is not None
+    assert plan.encoder.graphs.refused == "a recorded step could not be compared: CUDA out of memory."
+    agree(found, outcome(small_models.plan(path, **NO_DROPOUT)))
+
+
 class Halfway(Again):
     """Memory runs out in the middle of a recording, when the gradients are there."""
 
@@ -206,6 +245,23 @@ def test_a_step_without_a_finite_loss_proves_no_recording(path, monkeypatch):
     for _ in range(5):
         graphs.take(places, lambda: None, optimizer, lambda: None)
     assert places.replay is None and again.recorded == 4 and graphs.refused == ""
+
+
+def test_a_step_at_a_learning_rate_of_0_proves_no_recording():
+    weight = torch.nn.Parameter(torch.ones(2))
+    again, places = Again(), Places({}, torch.zeros(0), torch.tensor(1.0), torch.tensor(1.0))
+    graphs, optimizer = Graphs(again), torch.optim.SGD([weight], lr=0.0)
+
+    def step() -> None:
+        weight.grad = torch.ones(2)
+        optimizer.step()
+
+    for _ in range(3):
+        graphs.take(places, step, optimizer, lambda: None)
+    assert places.replay is None and again.recorded == 2
+    optimizer.param_groups[0]["lr"] = 0.1
+    graphs.take(places, step, optimizer, lambda: None)
+    assert places.replay is not None and graphs.refused == ""
 
 
 def test_texts_that_use_fewer_rows_take_the_steps_of_those_that_use_more(path):
@@ -276,6 +332,9 @@ def test_a_replay_is_judged_by_loss_norm_and_update():
     assert difference(of(1.0, 2.2, 0.1), of(1.0, 2.0, 0.1)).startswith("a replayed step's gradient norm was 2.2")
     assert difference(of(1.0, 2.0, 0.2), of(1.0, 2.0, 0.1)) == (
         "a replayed step's update was 100% off the one without the recording"
+    )
+    assert difference(of(1.0, 2.0, 0.2), of(1.0, 2.0, 0.0)) == (
+        "a replayed step's update was there where none was without the recording"
     )
 
 

@@ -11,12 +11,14 @@ import pytest
 import small_models
 import torch
 import transformers
+from recorders import Again
 from small_disks import fill, small_disk
 
 import harness.checkpoints as checkpoints
 import harness.trial
 from harness.configuration import Objective, TrialConfig
 from harness.jobs import Sharing, TrialJob
+from harness.loading import RECORDED
 from harness.records import EpochRecord, Incident, MetricValue, Progress, TrialFacts, TrialOutcome
 from harness.trial import Control, Warm, run, smaller_batches
 
@@ -338,6 +340,21 @@ def test_out_of_memory_restarts_with_half_the_batch_and_the_same_steps(job, erro
     assert incident.kind == "oom"
     assert incident.details["batch_size"] == [8, 4]
     assert [record.epoch for record in of(EpochRecord, events)] == [1, 1, 2, 3]
+    assert outcome(events).state == "complete"
+
+
+def test_memory_that_runs_out_with_recorded_steps_is_given_back_before_batches_shrink(job, monkeypatch):
+    monkeypatch.setattr("harness.warm.recorder", lambda device: Again())
+    warm = Warm(small_models.CPU)
+    break_at(warm, job, 1, torch.OutOfMemoryError("CUDA out of memory"))
+    job = replace(job, sharing=Sharing(folder=str(Path(job.folder).parent / "cache")))
+    events = list(run(job, warm, Control()))
+    first, second = of(TrialFacts, events)
+    assert RECORDED in first.notes and RECORDED not in second.notes
+    assert (first.config.batch_size, second.config.batch_size) == (8, 8)
+    (incident,) = of(Incident, events)
+    assert incident.kind == "oom"
+    assert incident.message == "out of memory with batch_size 8 and CUDA graphs; from the beginning without them"
     assert outcome(events).state == "complete"
 
 
