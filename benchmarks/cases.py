@@ -113,6 +113,18 @@ CASES = {
 }
 
 
+# How many times as long as ours each baseline was to take, cold, on two cores; set before anything was measured.
+AIMS = {
+    "full": {"B0": 9, "B1": 3, "B2": 1.15},
+    "classifier": {"B0": 130, "B1": 45, "B2": 14},
+    "mixed": {"B0": 30, "B1": 10, "B2": 3.5},
+    "classifier-100": {"B1": 1500, "B2": 500},
+    "classifier-seeds": {"B1": 500, "B2": 150},
+    "head-100": {"B1": 300, "B2": 100},
+}
+AIMED_AT = ("all-MiniLM-L6-v2", "sentiment140", 14_000)  # model, data, training rows
+
+
 def ranked(each: int) -> tuple[Configuration, ...]:
     """Configurations whose order is compared, so many of each kind, over the whole range of learning rates."""
     return drawn("none", 3, each) + drawn("top-2", 3, each) + drawn("classifier", 20, each)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmarks.cases import AIMED_AT, AIMS
 from benchmarks.extrapolation import TOLERANCE, error, whole_seconds
 from benchmarks.quality import ALLOWANCE
 
@@ -26,6 +27,8 @@ NOTHING = "–"
 ROWS = {
     ("ours", "cold"): "harness run",
     ("ours", "warm"): "harness run, cache filled",
+    ("ours-dropout", "cold"): "harness run, frozen_mode: dropout",
+    ("ours-dropout", "warm"): "harness run, frozen_mode: dropout, again",
     ("ours-exact", "cold"): "harness run --exact",
     ("ours-exact", "warm"): "harness run --exact, cache filled",
     ("ours-no-cache", "cold"): "harness run --no-cache",
@@ -36,7 +39,7 @@ ROWS = {
 }
 SIDES = """\
 - **harness run**: the whole command, from the start of the process to its end, on a fresh database; cold with an empty
-  cache, and again with the cache that the cold run left. No weights are kept (`keep: 0`).
+  cache, and in rows that say so again with the cache that the cold run left. No weights are kept (`keep: 0`).
 - **B0**: padded to max_length, Trainer defaults, evaluates and saves every epoch, as tutorials do.
 - **B1**: `DataCollatorWithPadding`, else defaults: evaluation in batches of 8, fp32 on a CPU, bf16 on a GPU; saves
   nothing.
@@ -122,8 +125,14 @@ def times(record: Mapping[str, Any]) -> str:
     return markdown(["seconds", *(case["name"] for case in record["cases"])], body)
 
 
+def aim(record: Mapping[str, Any], case: str, side: str) -> str:
+    """What the factor of a case was to be, where this is the work that it was set for."""
+    same = (record["model"], record["data"], record["rows"]["train"]) == AIMED_AT
+    return f" (aim {AIMS[case][side]:,})" if same and side in AIMS.get(case, {}) else ""
+
+
 def factors(record: Mapping[str, Any]) -> str:
-    """Times as long as `harness run`, cold and warm."""
+    """Times as long as `harness run`, cold and warm, and what it was to be, cold."""
     body = []
     for side in (side for side in ("B2", "B1", "B0") if (side, "cold") in present(record)):
         for cache in ("cold", "warm"):
@@ -132,7 +141,11 @@ def factors(record: Mapping[str, Any]) -> str:
                 for case in record["cases"]
             ]
             if set(values) != {NOTHING}:
-                body.append([f"{side} / ours {cache}", *values])
+                told = [
+                    value + aim(record, case["name"], side) if cache == "cold" and value != NOTHING else value
+                    for value, case in zip(values, record["cases"], strict=True)
+                ]
+                body.append([f"{side} / ours {cache}", *told])
     return markdown(["times as long", *(case["name"] for case in record["cases"])], body)
 
 
@@ -289,18 +302,18 @@ def cases(record: Mapping[str, Any]) -> str:
 def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
     """docs/benchmarks.md: one result in full, and what others have measured beside it."""
     rows, tokens = record["rows"], record["tokens"]
-    repeats = record["arguments"]["repeats"]
+    doubtful = next(filter(None, map(doubts, (record, *others))), "")
     parts = [
         "# Benchmarks\n",
         "*Made from the files in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
         f"{record['model']} on {record['data']}: {rows['train']:,} training and {rows['validation']:,} validation "
         f"rows, {tokens['mean']:.0f} tokens on average, {tokens['longest']} at most. Measured on "
-        f"{record['began'][:10]}, {'once' if repeats == 1 else f'{repeats} repeats'}.\n",
+        f"{record['began'][:10]}, {_often(record)}.\n",
         machine(record) + "\n",
         f"## Cases\n\n{cases(record)}\n",
         f"## Sides\n\n{SIDES}",
         "## Wall clock\n\nMedian and range. `~` is extrapolated from slices.\n\n"
-        f"{times(record)}\n\n{factors(record)}\n\n{doubts(record)}"
+        f"{times(record)}\n\n{factors(record)}\n\n{doubtful}"
         "## Utilisation\n\nOperations that the trials ask for on real tokens, by time and by the fastest matrix "
         "product measured. Padding counts as waste; work that is shared counts as done, so a share can pass 100%.\n\n"
         f"{utilisation(record)}\n",
@@ -309,6 +322,11 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
     parts += [f"## Further cases: {other['name']}, {other['began'][:10]}\n\n{beside(other)}\n" for other in others]
     parts.append(f"## What differs on purpose\n\n{DIFFERENCES}")
     return "\n".join(parts)
+
+
+def _often(record: Mapping[str, Any]) -> str:
+    repeats = record["arguments"]["repeats"]
+    return {0: "not timed", 1: "once"}.get(repeats, f"{repeats} repeats")
 
 
 def checks(record: Mapping[str, Any], heading: str) -> list[str]:
@@ -339,11 +357,9 @@ def _switches(record: Mapping[str, Any]) -> str:
 
 def beside(record: Mapping[str, Any]) -> str:
     """The cases of another run, with its day, rows and machine."""
-    repeats = record["arguments"]["repeats"]
-    often = {0: "not timed", 1: "once"}.get(repeats, f"{repeats} repeats")
     told = (
         f"{record['model']} on {record['data']}, {record['rows']['train']:,} training rows, {record['began'][:10]}, "
-        f"{often}. {machine(record)}"
+        f"{_often(record)}. {machine(record)}"
     )
     parts = [cases(record), times(record), factors(record), doubts(record)] if record["timings"] else []
     shown = "\n\n".join([told, *parts]).rstrip()

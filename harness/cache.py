@@ -12,8 +12,9 @@ import fcntl
 import hashlib
 import os
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -66,7 +67,8 @@ class Cache:
                 metadata, values = file.metadata() or {}, file.get_tensor("values")
             entry = Entry(values, float(metadata["seconds"]))
             self._check(path, values, metadata["sha256"])
-            os.utime(path)  # the time of last use, which decides who leaves first
+            with contextlib.suppress(OSError):  # in a folder of someone else's, or one that cannot be written
+                os.utime(path)  # the time of last use, which decides who leaves first
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, KeyError, ValueError):
@@ -105,10 +107,13 @@ class Cache:
             raise NoRoom(words)
         return kept
 
-    def take_turn(self, name: str) -> IO[bytes] | None:
-        """Hold the turn of that name until the answer is closed or the process ends; None while another one has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = (self.folder / f"{name}.turn").open("wb")
+    def take_turn(self, name: str) -> AbstractContextManager[object] | None:
+        """Hold the turn of that name until the answer is left or the process ends; None while another one has it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / f"{name}.turn").open("wb")
+        except OSError:  # where nothing can be written everyone works for himself
+            return contextlib.nullcontext()
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +19,16 @@ from torch import nn
 
 from harness.architectures import Architecture, architecture_of, describe, layer_count
 from harness.batches import Batch
-from harness.freezing import cut, frozen
+from harness.freezing import ParameterInfo, cut, frozen
 from harness.graphs import Graphs
 from harness.stages import AskedModel, Suffix, capture, first_token_model, logits_of
 from harness.tasks.base import IntArray
 from harness.used_rows import UsedRows
+
+_UNREAD = (
+    *("_name_or_path", "transformers_version", "architectures", "id2label", "label2id", "problem_type"),
+    *("dtype", "torch_dtype", "initializer_range", "output_hidden_states", "return_dict", "use_cache"),
+)
 
 
 def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -> str:
@@ -34,11 +40,63 @@ def weights_hash(state: Mapping[str, torch.Tensor], leave_out: frozenset[str]) -
     return digest.hexdigest()
 
 
+def config_hash(config: Any, dropouts: Sequence[str]) -> str:
+    """SHA-256 over what a configuration says of the forward pass: not its names, labels and dropouts."""
+    values = config.to_dict()
+    said = {name: value for name, value in values.items() if name not in {*_UNREAD, *dropouts}}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def set_seed(seed: int) -> None:
     """Seed Python, numpy and torch, as transformers.set_seed does."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+class Outline(NamedTuple):
+    """What a model is made of, as far as sharing asks.
+
+    Attributes:
+        fresh: parameters that a seed initialises.
+        pooled: whether the task's head reads the first token's states alone.
+    """
+
+    config: Any
+    row: Architecture
+    parameters: Sequence[ParameterInfo]
+    fresh: frozenset[str]
+    pooled: bool
+
+    def cut(self, freeze: str, epoch: int, epochs: int) -> int | None:
+        """How far the frozen prefix reaches in an epoch whose output is the same for every trial.
+
+        None when there is none. What a seed initialised is no part of it, and a model that does not run with
+        layers taken out is cut above all of them or not at all.
+        """
+        layers = layer_count(self.config)
+        found = cut(self.parameters, frozen(self.parameters, freeze, epoch, epochs, layers), layers)
+        if found is None:
+            return None
+        if not self.pooled:
+            return min(found, layers) if self.row.sliceable or found >= layers else None
+        if getattr(self.config, "classifier_pooling", "cls") != "cls":
+            return None
+        fresh = {p.part for p in self.parameters if p.name in self.fresh}
+        if found > layers and (not self.row.last_dropout or fresh & {"pooler", "head"}):
+            found = layers
+        return None if found < layers and not self.row.sliceable else found
+
+    @property
+    def fuses(self) -> bool:
+        """Whether linear classifiers over this model can train together: nothing below them is made by a seed."""
+        return self.cut("classifier", 1, 1) == layer_count(self.config) + 1
+
+
+def outline(model: Any, row: Architecture, pooled: bool) -> Outline:
+    """The outline of a model as a task loads it."""
+    parameters = tuple(describe(name, model.config, row) for name, _ in model.named_parameters())
+    return Outline(model.config, row, parameters, model.fresh_parameters, pooled)
 
 
 class Encoder:
@@ -69,8 +127,10 @@ class Encoder:
         self.row: Architecture = row or architecture_of(model.config)
         self.layers = layer_count(model.config)
         self.fresh: frozenset[str] = model.fresh_parameters
-        self.parameters = tuple(describe(name, self.config, self.row) for name, _ in self.model.named_parameters())
+        self.outline = outline(model, self.row, pooled)
+        self.parameters = self.outline.parameters
         self.weights_hash = weights_hash(model.state_dict(), self.fresh)
+        self.config_hash = config_hash(self.config, self.row.dropouts)
         self.notes = self._notes()
         self._stages = self._find_stages()
         self._suffixes: dict[tuple[int, bool], Suffix] = {}
@@ -111,16 +171,17 @@ class Encoder:
         self.model.load_state_dict(self._pretrained.state_dict())
         self.model.zero_grad(set_to_none=True)
 
-    def use_rows(self, used: IntArray, pad_id: int) -> None:
+    def use_rows(self, used: IntArray, pad_id: int, exactly: bool = False) -> None:
         """Train the rows of the input embeddings that occur and no others; `used_rows.can_be_cut` says whether.
 
         Recorded steps go on with the rows that trials before used, which is exact as well, as long as they hold these.
+        `exactly` is for a trial that goes on with tensors of these rows.
         """
         self.whole()
-        last = self._last_rows
-        if last is None or not (last.hold(used, pad_id) if self.graphs else last.are_those_of(used, pad_id)):
+        last, grows = self._last_rows, self.graphs is not None and not exactly
+        if last is None or not (last.hold(used, pad_id) if grows else last.are_those_of(used, pad_id)):
             if self.graphs is not None and last is not None:
-                used = np.union1d(used, last.used)
+                used = np.union1d(used, last.used) if grows else used
                 self.graphs.forget()
             self._last_rows = UsedRows(self.model, used, pad_id)
         assert self._last_rows is not None
@@ -137,6 +198,11 @@ class Encoder:
     def trains_used_rows(self) -> bool:
         """Whether the input embeddings are cut down to the rows that occur."""
         return self._used_rows is not None
+
+    @property
+    def rows_in_use(self) -> IntArray | None:
+        """The rows that they are cut down to, which may be more than the trial's own; None where all are there."""
+        return None if self._used_rows is None else self._used_rows.used
 
     @property
     def first_token(self) -> bool:
@@ -194,22 +260,8 @@ class Encoder:
         return self._short
 
     def cut(self, freeze: str, epoch: int, epochs: int) -> int | None:
-        """How far the frozen prefix reaches in an epoch whose output is the same for every trial.
-
-        None when there is none. What a seed initialised is no part of it, and a model that does not run with
-        layers taken out is cut above all of them or not at all.
-        """
-        found = cut(self.parameters, frozen(self.parameters, freeze, epoch, epochs, self.layers), self.layers)
-        if found is None:
-            return None
-        if not self.pooled:
-            return min(found, self.layers) if self.row.sliceable or found >= self.layers else None
-        if getattr(self.config, "classifier_pooling", "cls") != "cls":
-            return None
-        fresh = {p.part for p in self.parameters if p.name in self.fresh}
-        if found > self.layers and (not self.row.last_dropout or fresh & {"pooler", "head"}):
-            found = self.layers
-        return None if found < self.layers and not self.row.sliceable else found
+        """How far the frozen prefix reaches in an epoch; see `Outline.cut`."""
+        return self.outline.cut(freeze, epoch, epochs)
 
     def states(self, batch: Batch, cuts: Sequence[int]) -> dict[int, torch.Tensor]:
         """What flows through some cuts for a batch of tokens, in the shapes of `Batch.hidden`."""

@@ -69,7 +69,7 @@ def _together(jobs: Sequence[TrialJob], warm: Warm, controls: Mapping[int, Contr
     first = jobs[0]
     seconds = attempts[0].seconds
     loaded = load(first, warm, seconds)
-    if loaded.encoder.cut("classifier", 1, 1) != loaded.encoder.layers + 1:
+    if not loaded.encoder.outline.fuses:
         return
     began = time.perf_counter()
     work = unless_interrupted(take_shared(first, warm, loaded, first.config, 0), controls[first.trial])

@@ -194,6 +194,7 @@ class Prepared:
         examples: split -> list of (row number in the source, label name, group, text or None).
         positive: label name that binary f1, precision and recall speak of; None beyond two classes.
         data_revision: commit of the data set on the Hub; None for files and built-in data.
+        fusing: names of the models whose linear classifiers can train together.
     """
 
     fingerprint: str
@@ -205,6 +206,7 @@ class Prepared:
     examples: Mapping[str, Sequence[tuple[int, str, str, str | None]]]
     environment: Mapping[str, Any]
     data_revision: str | None = None
+    fusing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

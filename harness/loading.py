@@ -79,6 +79,7 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
         "fold": job.fold,
         "data": splits.fingerprint,
         "weights": encoder.weights_hash,
+        "model_config": encoder.config_hash,
         "exact": job.sharing.exact,
     }
     return Loaded(task, model, encoder, splits, train, probe, validation, test, identity)

@@ -240,6 +240,9 @@ class Night:
         return next((other for other in alike if not self.store.deaths(other.id)), None)
 
     def _group_key(self, trial: TrialRow) -> Hashable | None:
+        assert self._opened is not None
+        if trial.config.model not in self._opened.fusing:
+            return None
         if self.confirming.of(trial):  # heads that train together do not see the test rows
             return None
         return grouping.key(self.spec.task, trial.config, trial.seed, trial.fold)

@@ -42,11 +42,13 @@ class Opened(NamedTuple):
         environment: id of its row.
         data: the data section for workers, at the commit of the Hub that was read.
         revisions: model -> commit on the Hub, None for a folder.
+        fusing: models whose linear classifiers a worker can train together.
     """
 
     environment: int
     data: Mapping[str, Any]
     revisions: Mapping[str, str | None]
+    fusing: frozenset[str] = frozenset()
 
 
 def prepare(
@@ -76,7 +78,7 @@ def prepare(
     for warning in (*prepared.warnings, *study_cautions(file.spec)):
         observer.note(f"warning: {warning}")
     revisions = {model.name: model.revision for model in prepared.models}
-    return Opened(environment, data_at(file.spec, prepared.data_revision), revisions)
+    return Opened(environment, data_at(file.spec, prepared.data_revision), revisions, prepared.fusing)
 
 
 def preparation_of(store: Store, row: StudyRow, spec: StudySpec, begun: bool) -> PrepareJob:

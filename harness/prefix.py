@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import transformers
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.batches import Batch, TokenTable, by_length
@@ -25,7 +26,7 @@ from harness.encoder import Encoder
 from harness.records import Progress
 from harness.tasks.base import Features, IntArray
 
-VERSION = 1  # of what an entry means
+VERSION = 2  # of what an entry means
 TURN_SECONDS = 0.2
 GROUP_TOKENS = 65_536  # what memory holds at once, and what an interruption may lose
 
@@ -102,6 +103,8 @@ class Recipe:
         said = {
             "version": VERSION,
             "weights": self.encoder.weights_hash,
+            "config": self.encoder.config_hash,
+            "transformers": transformers.__version__,
             "kernel": str(self.encoder.config._attn_implementation),
             "dtype": self.dtype,
             "device": name(self.encoder.device),
@@ -203,7 +206,7 @@ def fill(
         entries = yield from _entries(recipe, tokens, group, cuts, cache, filled, done)
         for cut in wanted:
             values, seconds = entries[cut]
-            filled.cost[cut] += seconds * _share(cut, max(cuts), encoder.layers)
+            filled.cost[cut] += seconds
             filled.stored_bytes += values.nbytes
             for digest, state in zip(group.digests, values, strict=True):
                 for row in rows_of[digest]:
@@ -239,7 +242,9 @@ def _entries(
             began = time.perf_counter()
             values = yield from _work_out(recipe, tokens, group, missing, done)
             seconds = time.perf_counter() - began
-            found |= {cut: cache.save(keys[cut], values[cut], seconds) for cut in missing}
+            for cut in missing:
+                share = _share(cut, max(missing), recipe.encoder.layers)
+                found[cut] = cache.save(keys[cut], values[cut], seconds * share)
             filled.computed += len(group.rows)
             filled.seconds += time.perf_counter() - began
     return found

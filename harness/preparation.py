@@ -18,8 +18,8 @@ import harness.devices as devices
 import harness.disk as disk
 import harness.environment as environment
 import harness.metrics as metrics
-from harness.architectures import layer_count, max_positions
-from harness.encoder import weights_hash
+from harness.architectures import architecture_of, layer_count, max_positions
+from harness.encoder import outline, weights_hash
 from harness.errors import DataError, HarnessError, SpecError, TrialFailure, UnavailableError
 from harness.freezing import parse as parse_freeze
 from harness.hub import Located, locate
@@ -48,17 +48,18 @@ def prepare(job: PrepareJob) -> Prepared:
         check_demand(demand, configs[demand.model])
     splits = rows.load(DataSpec.model_validate(dict(job.data)), task, job.seed)
     labels = len(splits.label_names)
-    models = tuple(summarise_model(name, found[name], configs[name], task, labels) for name in found)
+    models = [summarise_model(name, found[name], configs[name], task, labels) for name in found]
     return Prepared(
         fingerprint=splits.fingerprint,
         label_names=splits.label_names,
         positive=None if splits.positive is None else splits.label_names[splits.positive],
         splits=summarise(splits),
         warnings=splits.warnings,
-        models=models,
+        models=tuple(summary for summary, _ in models),
         examples={name: list_examples(task, part, job.with_texts) for name, part in splits.parts().items()},
         environment=environment.capture(device_facts()),
         data_revision=splits.revision,
+        fusing=frozenset(summary.name for summary, fuses in models if fuses),
     )
 
 
@@ -160,15 +161,15 @@ def reading(name: str, path: str) -> Iterator[None]:
         raise DataError(words) from error
 
 
-def summarise_model(name: str, found: Located, config: Any, task: Task, num_labels: int) -> ModelSummary:
-    """Load a model with the task's head, as a trial will, and its tokeniser; tell what it is."""
+def summarise_model(name: str, found: Located, config: Any, task: Task, num_labels: int) -> tuple[ModelSummary, bool]:
+    """Load a model with the task's head, as a trial will, and its tokeniser; tell what it is, and whether it fuses."""
     path = found.path
     tokenizer = read_tokenizer(name, path)
     with reading(name, path):
         model = task.model(path, num_labels, dropout=None)
     check_weights(name, model)
     check_tokenizer(name, tokenizer, config)
-    return ModelSummary(
+    summary = ModelSummary(
         name=name,
         architecture=type(model).__name__,
         layers=layer_count(config),
@@ -177,6 +178,7 @@ def summarise_model(name: str, found: Located, config: Any, task: Task, num_labe
         revision=found.commit,
         weights_hash=weights_hash(model.state_dict(), model.fresh_parameters),
     )
+    return summary, outline(model, task.place_head(architecture_of(config)), task.first_token).fuses
 
 
 def check_weights(name: str, model: Any) -> None:

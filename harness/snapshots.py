@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from harness.records import EpochRecord, MetricValue, SpeedWindow
+from harness.tasks.base import IntArray
 from harness.training_plan import Best, Plan, Running, State
 
 Tensors = dict[str, torch.Tensor]
@@ -38,6 +39,8 @@ def capture(plan: Plan, state: State) -> Snapshot:
         "optimizer": _moments(state),
         "records": _arrays(state.records),
     }
+    if (rows := plan.encoder.rows_in_use) is not None:
+        tensors["rows"] = {"used": torch.from_numpy(rows)}
     if state.best is not None:
         tensors["best"] = state.best.tensors
     if running is not None:
@@ -52,8 +55,14 @@ def capture(plan: Plan, state: State) -> Snapshot:
     return Snapshot(document, tensors)
 
 
+def rows_of(snapshot: Snapshot | None) -> IntArray | None:
+    """The rows of the input embeddings that a snapshot holds; None where it holds all of them, or there is none."""
+    kept = None if snapshot is None else snapshot.tensors.get("rows")
+    return None if kept is None else kept["used"].numpy()
+
+
 def restore(plan: Plan, state: State, snapshot: Snapshot) -> None:
-    """Bring a fresh state (`training_plan.prepare`) to where a snapshot was taken."""
+    """Bring a fresh state (`training_plan.prepare` with `rows_of` the snapshot) to where a snapshot was taken."""
     document, tensors = snapshot
     device = plan.encoder.device
     plan.encoder.assign(tensors["model"])

@@ -174,13 +174,20 @@ class State:
     stopped: str = ""
 
 
-def prepare(plan: Plan) -> State:
-    """A fresh state; the encoder is set back to its pretrained weights and the seed's head."""
+def prepare(plan: Plan, rows: IntArray | None = None) -> State:
+    """A fresh state; the encoder is set back to its pretrained weights and the seed's head.
+
+    Args:
+        plan: of the trial.
+        rows: of the input embeddings, that a checkpoint holds; None for a trial that begins.
+    """
     encoder, config = plan.encoder, plan.config
     encoder.reset(plan.seed)
     encoder.exact = plan.exact
     trained = encoder.trained_names(config.freeze, config.epochs)
-    if plan.trains_used_rows:
+    if plan.trains_used_rows and rows is not None:
+        encoder.use_rows(rows, plan.train.features.pad_id, exactly=True)
+    elif plan.trains_used_rows:
         splits = (plan.train, plan.probe, plan.validation, *([] if plan.test is None else [plan.test]))
         texts = [ids for split in splits for ids in split.features.input_ids]
         encoder.use_rows(np.unique(np.concatenate(texts)), plan.train.features.pad_id)

@@ -199,7 +199,7 @@ def _once(attempt: Attempt) -> Iterator[Event]:
     attempt.recorded = plan.graphs is not None
     facts = facts_of(plan, loaded, shared)
     yield facts
-    state = prepare(plan)
+    state = prepare(plan, snapshots.rows_of(found.snapshot))
     if found.snapshot is not None:
         snapshots.restore(plan, state, found.snapshot)
         yield from list(state.records)

@@ -18,7 +18,7 @@ from types import FrameType
 
 import torch
 
-from harness import devices
+import harness.devices as devices
 from harness.adaptation import adapt
 from harness.answers import Answer, PredictJob
 from harness.auditing import audit

@@ -48,6 +48,7 @@ def prepared(examples: int = 4) -> Prepared:
         models=(ModelSummary("builtin:tiny", "BertModel", 4, 1000, 512, None, "abc"),),
         examples={"validation": rows},
         environment={"python": "3.11"},
+        fusing=frozenset({"builtin:tiny"}),
     )
 
 

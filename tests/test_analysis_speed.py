@@ -95,6 +95,7 @@ def test_trials_without_windows_are_not_listed():
         ({"prefix": 0}, ""),
         (PREFIX, "prefix"),
         (json.dumps({"tokens": 5, "prefix": 1}), "prefix, tokens"),
+        ({"prefix": {"cut": 7}, "fused": {"trials": 16}}, "fused of 16, prefix at 7"),
     ],
 )
 def test_shared_work_is_read_from_json_or_a_mapping(work, kinds):
@@ -178,6 +179,17 @@ def timed(*trials: tuple[int, int, str, float]) -> pd.DataFrame:
             for b, m, f, s in trials
         )
     )
+
+
+def test_shares_of_a_groups_time_say_nothing_of_a_doubling():
+    """Two groups, of 16 trials and of 2: the smaller one's shares are larger whatever its batches."""
+    frame = timed(*[(8, 64, "classifier", 1.0)] * 16, *[(16, 64, "classifier", 4.0)] * 2)
+    frame["shared_work"] = [{"fused": {"trials": 16}}] * 16 + [{"fused": {"trials": 2}}] * 2
+    assert doubling(frame).frame.empty and "share of their group's time" in doubling(frame).note
+    alone = timed((16, 64, "none", 10.0), (32, 64, "none", 21.0))
+    alone["shared_work"] = None
+    both = doubling(pd.concat([frame, alone], ignore_index=True)).frame
+    assert both["factor"].item() == pytest.approx(2.1) and both["trials"].item() == 2
 
 
 def test_a_matched_pair_gives_the_factor_of_a_doubling():

@@ -1,5 +1,6 @@
 """The cache of tensors: found by key, checked, bounded, shared by processes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -54,6 +55,25 @@ def test_a_damaged_entry_that_cannot_be_removed_is_none_and_its_values_stay_in_m
     assert torch.equal(cache.save("key", values(1), 1.0).values, values(1))
     assert (tmp_path / "key.safetensors").is_dir()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".key")]
+
+
+def test_an_entry_whose_time_of_use_cannot_be_written_is_read_all_the_same(tmp_path, monkeypatch):
+    Cache(tmp_path, MEGABYTE).save("key", values(1), 1.0)
+
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as for a file of another user
+
+    monkeypatch.setattr(os, "utime", refused)
+    cache = Cache(tmp_path, MEGABYTE)
+    assert torch.equal(cache.load("key").values, values(1)) and cache.damaged == []
+
+
+def test_where_nothing_can_be_written_everyone_has_the_turn(tmp_path):
+    (tmp_path / "file").write_text("in the way")  # root, too, makes no folder there
+    cache = Cache(tmp_path / "file", MEGABYTE)
+    for _ in range(2):
+        with cache.take_turn("model"):
+            assert torch.equal(cache.save("key", values(1), 1.0).values, values(1))
 
 
 def test_the_least_recently_used_entry_makes_room(tmp_path):

@@ -24,7 +24,7 @@ from harness.errors import TrialFailure
 from harness.evaluation import Split
 from harness.graphs import CudaRecorder, Graphs, Outcome, Places, Recorder, difference, widths
 from harness.records import EpochRecord, Incident
-from harness.snapshots import capture, restore
+from harness.snapshots import capture, restore, rows_of
 from harness.steps import Pass
 from harness.tasks.sequence_classification import SequenceClassification
 from harness.training import decay_of_unused_rows, steps_of, train
@@ -264,13 +264,9 @@ def test_a_step_at_a_learning_rate_of_0_proves_no_recording():
     assert places.replay is not None and graphs.refused == ""
 
 
-def test_texts_that_use_fewer_rows_take_the_steps_of_those_that_use_more(path):
-    again = Again()
-    plan = recording(small_models.plan(path, rows=48, **NO_DROPOUT), again)
-    outcome(plan)
-    recorded = again.recorded
-    few = small_models.plan(path, rows=48, **NO_DROPOUT)
-    features = few.train.features
+def without_a_word(plan: Plan) -> Plan:
+    """The same encoder over the texts that lack a word, so that it looks up fewer rows."""
+    features = plan.train.features
     chosen = [row for row, ids in enumerate(features.input_ids) if WORD not in ids]
     less = replace(
         features,
@@ -279,13 +275,40 @@ def test_texts_that_use_fewer_rows_take_the_steps_of_those_that_use_more(path):
         example=np.arange(len(chosen)),
         truncated=features.truncated[chosen],
     )
-    rows = Split(few.train.examples.take(np.array(chosen)), less, TokenTable(less, small_models.CPU))
-    few = replace(few, train=rows, probe=rows, validation=rows)
-    fewer = replace(plan, train=rows, probe=rows, validation=rows)
-    assert set(np.concatenate(few.train.features.input_ids)) < set(np.concatenate(plan.train.features.input_ids))
-    found = outcome(fewer)
+    rows = Split(plan.train.examples.take(np.array(chosen)), less, TokenTable(less, small_models.CPU))
+    assert set(np.concatenate(less.input_ids)) < set(np.concatenate(features.input_ids))
+    return replace(plan, train=rows, probe=rows, validation=rows)
+
+
+def test_texts_that_use_fewer_rows_take_the_steps_of_those_that_use_more(path):
+    again = Again()
+    plan = recording(small_models.plan(path, rows=48, **NO_DROPOUT), again)
+    outcome(plan)
+    recorded = again.recorded
+    found = outcome(without_a_word(plan))
     assert again.recorded == recorded
-    agree(found, outcome(few))
+    agree(found, outcome(without_a_word(small_models.plan(path, rows=48, **NO_DROPOUT))))
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["a new worker", "a worker that has looked up more"])
+def test_a_trial_goes_on_with_the_rows_of_the_worker_that_was_interrupted(path, before):
+    """Recorded steps look up rows of earlier trials too, and no two workers have had the same ones."""
+
+    def of(worker: bool) -> Plan:
+        plan = recording(small_models.plan(path, rows=48, **NO_DROPOUT), Again())
+        if worker:
+            outcome(plan)
+        return without_a_word(plan)
+
+    expected = outcome(of(worker=True))
+    first, second = of(worker=not before), of(worker=before)
+    state = prepare(first)
+    for _ in itertools.islice(train(first, state), 9):
+        pass
+    snapshot = capture(first, state)
+    again = prepare(second, rows_of(snapshot))
+    restore(second, again, snapshot)
+    agree(outcome(second, again), expected)
 
 
 def test_the_peak_counts_what_replayed_steps_need(path):

@@ -1,5 +1,6 @@
 """Heads that train together become what each becomes alone."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +97,18 @@ def test_a_head_that_diverges_ends_alone_and_says_where(path, tmp_path):
 
 
 def test_the_times_of_the_group_are_shared_by_its_trials(path, tmp_path):
-    found, _ = together(a_group(path, tmp_path))
+    columns = a_group(path, tmp_path)
+    began = time.perf_counter()
+    found, _ = together(columns)
+    whole = time.perf_counter() - began
+    records = [record for mine in found.values() for record in mine]
+    for measured in (
+        sum(record.train_seconds for record in records),
+        sum(record.evaluate_seconds for record in records),
+        sum(window.seconds for record in records for window in record.windows),
+    ):
+        assert 0.0 < measured < whole  # a trial that is told the group's whole time makes it several times as much
+    assert sum(record.train_seconds for record in records) > 0.2 * whole
     first = [mine[0] for mine in found.values()]
     assert len({record.train_seconds for record in first}) == 1
     assert len({record.windows for record in first}) == 1

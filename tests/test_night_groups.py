@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import small_models
 from nights import Night, worker_of
 
 STUDY = """
@@ -49,6 +50,17 @@ def test_trials_of_a_killed_worker_go_on_alone_and_lose_no_epoch(tmp_path):
     assert together(night) == [None] * 6
     assert night.rows("SELECT count(*), count(DISTINCT trial || '/' || epoch) FROM harness_epoch") == [(240, 240)]
     assert night.rows("SELECT count(*) FROM harness_incident WHERE kind = 'worker_died'") == [(6,)]
+
+
+def test_trials_of_a_model_that_does_not_fuse_are_shared_by_the_workers(tmp_path):
+    """As one job they would run one after another on one worker, while the others have nothing to do."""
+    small_models.model_folder(tmp_path / "model", "distilbert")
+    text = STUDY.replace("EPOCHS", "4").replace("model: builtin:tiny", f"model: {tmp_path / 'model'}")
+    night = Night(tmp_path, text)
+    code, output = night.run("--workers", "2")
+    assert code == 0, output
+    assert together(night) == [None] * 6
+    assert night.rows("SELECT count(DISTINCT worker) FROM harness_trial") == [(2,)]
 
 
 def test_companions_are_found_though_other_trials_come_between(tmp_path):

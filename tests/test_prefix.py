@@ -1,6 +1,8 @@
 """States of a frozen prefix: those of every row alone, whatever asked for them, and worked out once."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +187,33 @@ def test_other_weights_are_another_entry(encoder, tmp_path):
     transposed = small_models.encoder(small_models.model_folder(tmp_path / "other", dtype=torch.bfloat16))
     transposed.reset(1)
     assert filled(transposed, features, tmp_path).computed > 0
+
+
+def test_the_same_weights_in_another_forward_pass_are_another_entry(encoder, tmp_path):
+    """As after an edit of config.json, which no hash of the weights tells."""
+    features = small_models.split(40, 1).features
+    folder = small_models.model_folder(tmp_path / "model")
+    first = small_models.encoder(folder)
+    path = Path(folder) / "config.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"hidden_act": "relu"}))
+    second = small_models.encoder(folder)
+    path.write_text(json.dumps(said | {"hidden_dropout_prob": 0.3, "id2label": {0: "bad", 1: "good"}}))
+    third = small_models.encoder(folder)
+    for each in (first, second, third):
+        each.reset(1)
+    assert first.weights_hash == second.weights_hash == third.weights_hash
+    assert filled(first, features, tmp_path).computed > 0
+    assert filled(second, features, tmp_path).computed > 0
+    assert filled(third, features, tmp_path).computed == 0
+
+
+def test_what_states_cost_hangs_on_the_pass_that_made_them_and_not_on_who_takes_them(encoder, tmp_path):
+    features = small_models.split(40, 1).features
+    made = filled(encoder, features, tmp_path, cuts=(1, 4))
+    taken = filled(encoder, features, tmp_path, cuts=(1,))
+    assert taken.computed == 0 and taken.cost[1] == pytest.approx(made.cost[1])
+    assert made.cost[1] == pytest.approx(made.cost[4] / small_models.LAYERS)
 
 
 def test_a_subset_has_the_states_of_its_rows(encoder, tmp_path):

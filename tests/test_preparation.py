@@ -58,6 +58,13 @@ def test_a_model_is_told_by_size_layers_limit_and_hash():
     assert prepared().models[0].weights_hash == model.weights_hash
 
 
+@pytest.mark.parametrize(("kind", "fuses"), [("bert", True), ("distilbert", False), ("roberta", False)])
+def test_models_are_named_whose_linear_classifiers_train_together(kind: str, fuses: bool, tmp_path: Path):
+    """What a seed initialises below the classifier would have to be the same for all of them."""
+    path = small_models.model_folder(tmp_path, kind)
+    assert prepared(models=[str(path)]).fusing == ({str(path)} if fuses else set())
+
+
 def test_other_weights_have_another_hash(tmp_path: Path):
     from safetensors.torch import load_file, save_file
 

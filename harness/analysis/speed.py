@@ -43,15 +43,17 @@ RATES = [
 ]
 DOUBLING = ["parameter", "factor", "low", "high", "trials"]
 SAVED = ["kind", "trials", "fill_seconds", "saved_seconds", "net_seconds", "share", "silent"]
+TOGETHER = "fused"  # as `group.py` writes it into `shared_work`
 CURVE = ["train", "value", "low", "high", "n"]
 
 Floats = npt.NDArray[np.float64]
 
 
 def sharing(shared_work: Any) -> str:
-    """How a trial shared work, such as "prefix at 6", kinds sorted; "" when it did all of its own.
+    """How a trial shared work, such as "fused of 16, prefix at 6", kinds sorted; "" when it did all of its own.
 
-    Trials compare in speed only where this is equal: a cut at another layer leaves other work to do.
+    Trials compare in speed only where this is equal: a cut at another layer leaves other work to do, and a trial's
+    share of a group's time hangs on how many there were.
 
     Args:
         shared_work: the column of `harness_summary`: JSON text, a mapping of kind -> amounts, or missing.
@@ -67,8 +69,9 @@ def _amounts(shared_work: Any) -> dict[str, Any]:
 
 
 def _kind(kind: str, amount: Any) -> str:
-    cut = amount.get("cut") if isinstance(amount, Mapping) else None
-    return kind if cut is None else f"{kind} at {cut}"
+    amounts = amount if isinstance(amount, Mapping) else {}
+    together = f" of {amounts['trials']}" if "trials" in amounts else ""
+    return f"{kind}{together}" + (f" at {amounts['cut']}" if "cut" in amounts else "")
 
 
 # --- samples a second ---------------------------------------------------------------------------
@@ -251,9 +254,14 @@ def doubling(trials: pd.DataFrame, cost: str = "seconds_per_sample") -> Answer:
             peak_memory_bytes or train_seconds.
 
     Returns:
-        Columns DOUBLING; empty with a note when neither varies enough among trials alike otherwise.
+        Columns DOUBLING; empty with a note when neither varies enough among trials alike otherwise. Trials that
+        trained together are left out: their shares of one time are no measurements of their own.
     """
-    kept, note = comparable(trials[trials["state"] == "complete"])
+    done = trials[trials["state"] == "complete"]
+    alone = done[np.array([TOGETHER not in _amounts(work) for work in done["shared_work"].tolist()], dtype=bool)]
+    if alone.empty and len(done):
+        return nothing(DOUBLING, "trials that trained together have a share of their group's time, none of their own")
+    kept, note = comparable(alone)
     sizes = [name for name in SIZES if is_numeric(kept[name]) and kept[name].nunique() > 1]
     amount = _cost(kept, cost)
     use = np.isfinite(amount) & (amount > 0)
