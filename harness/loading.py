@@ -51,6 +51,12 @@ class Loaded:
     test: Encoded | None
     identity: Mapping[str, Any]
 
+    @property
+    def rows(self) -> Rows:
+        """Features of the splits that may be shared."""
+        splits = (self.train.features, self.probe.features, self.validation.features)
+        return Rows(*splits, crossed=self.identity["fold"] is not None)
+
 
 def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
     """Data, tokens and model, from the warm state where it has them; books the time under load and tokenise."""
@@ -93,8 +99,7 @@ def take_shared(
     torch.set_num_threads(warm.threads)
     places = EVALUATION_PLACES[encoder.device.type] >> halvings
     recipe = Recipe(encoder, resolve_dtype(config.dtype, encoder.device), places)
-    rows = Rows(loaded.train.features, loaded.probe.features, loaded.validation.features)
-    shared = yield from share(sharing, warm.cache(sharing), recipe, config, rows, job.seed)
+    shared = yield from share(sharing, warm.cache(sharing), recipe, config, loaded.rows, job.seed)
     vectors = len(shared.cuts) == config.epochs and all(encoder.is_vector(cut) for cut in shared.cuts.values())
     torch.set_num_threads(threads_for(layer_shape(encoder.config).width, vectors, warm.threads))
     return shared

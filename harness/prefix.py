@@ -141,6 +141,19 @@ def digests(features: Features) -> list[bytes]:
     ]
 
 
+def joined(first: Features, second: Features) -> Features:
+    """The rows of two splits as one, as far as a prefix reads them."""
+    types = first.token_type_ids, second.token_type_ids
+    return Features(
+        input_ids=[*first.input_ids, *second.input_ids],
+        token_type_ids=None if types[0] is None or types[1] is None else [*types[0], *types[1]],
+        labels=np.zeros(len(first) + len(second), dtype=np.int64),
+        example=np.arange(len(first) + len(second)),
+        truncated=np.concatenate([first.truncated, second.truncated]),
+        pad_id=first.pad_id,
+    )
+
+
 def groups(features: Features, contents: Sequence[bytes]) -> list[Group]:
     """Rows by length, repeated ones once, in the order of their digests; truncation makes one length frequent."""
     by_length: dict[int, dict[bytes, int]] = {}
@@ -175,6 +188,22 @@ class Filled:
     seconds: float = 0.0
     cost: dict[int, float] = field(default_factory=dict)
     stored_bytes: int = 0
+
+    def divided(self, *parts: Features) -> tuple[Filled, ...]:
+        """What belongs to each of the splits that were filled as one, in their order.
+
+        Costs and bytes go by tokens; what was worked out now is told of the first one.
+        """
+        starts = np.cumsum([0, *(len(features) for features in parts)]).tolist()
+        tokens = [int(features.lengths.sum()) for features in parts]
+        found = []
+        for features, start, own in zip(parts, starts, tokens, strict=False):
+            rows, share = range(start, start + len(features)), own / sum(tokens)
+            tables = {cut: table.subset(features, rows) for cut, table in self.tables.items()}
+            spent = (self.computed, self.seconds) if start == 0 else (0, 0.0)
+            cost = {cut: seconds * share for cut, seconds in self.cost.items()}
+            found.append(Filled(tables, *spent, cost, round(self.stored_bytes * share)))
+        return tuple(found)
 
 
 def fill(

@@ -25,7 +25,7 @@ from harness.pacing import Pace, Tried, pace_of, starts_from_vectors
 from harness.prefix import Recipe
 from harness.rehearsal import clock, rehearse, step_work
 from harness.shapes import Shape, choose, shape_of
-from harness.sharing import FLOAT_BYTES, Rows, taken
+from harness.sharing import FLOAT_BYTES, taken
 from harness.states_cost import StatesCost
 from harness.streams import bucketed_order, epoch_order
 from harness.tasks import base as tasks
@@ -120,7 +120,7 @@ class Probe:
         config, encoder = job.config, loaded.encoder
         if config.model not in self.models:
             self.models[config.model] = self._model_cost(job, loaded, seconds["load"])
-        cuts, note = taken(job.sharing, encoder, config, rows_of(loaded))
+        cuts, note = taken(job.sharing, encoder, config, loaded.rows)
         epochs = range(1, config.epochs + 1)
         shapes = tuple(shape_of(encoder, config, epoch, cuts.get(epoch)) for epoch in epochs)
         return Outline(job, shapes, cuts, note, seconds["tokenise"])
@@ -193,7 +193,7 @@ class Probe:
         shared = None
         if outline.cuts:
             torch.set_num_threads(self.warm.threads)  # which is part of the names of what is there
-            shared = self._states_cost(outline, loaded).of(job, loaded, rows_of(loaded), outline.cuts)
+            shared = self._states_cost(outline, loaded).of(job, loaded, loaded.rows, outline.cuts)
         near = [pace.near for pace in paces.values()]
         peaks = [pace.peak for pace in paces.values() if pace.peak is not None]
         encoder = loaded.encoder
@@ -240,11 +240,6 @@ class Probe:
             for shape in shapes
         ]
         return True if all(known) else None
-
-
-def rows_of(loaded: Loaded) -> Rows:
-    """Features of the splits."""
-    return Rows(loaded.train.features, loaded.probe.features, loaded.validation.features)
 
 
 def smaller_until(config: TrialConfig, batch_size: int | None) -> TrialConfig:

@@ -14,7 +14,7 @@ from harness.configuration import TrialConfig
 from harness.encoder import Encoder
 from harness.freezing import parse
 from harness.jobs import Sharing
-from harness.prefix import Filled, Recipe, StateTable, digests, fill
+from harness.prefix import Filled, Recipe, StateTable, digests, fill, joined
 from harness.profiling import layer_shape
 from harness.records import EpochRecord, Incident, Progress
 from harness.tasks.base import Features
@@ -24,11 +24,16 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Rows:
-    """The features of a trial's three splits."""
+    """The features of a trial's three splits.
+
+    Attributes:
+        crossed: whether other folds have the same rows in training and validation together.
+    """
 
     train: Features
     probe: Features
     validation: Features
+    crossed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,12 @@ def share(
     encoder.reset(seed)
     cache.held = 0  # the last trial has let go of its states
     try:
-        train = yield from fill(recipe, rows.train, kept, wanted, cache)
-        validation = yield from fill(recipe, rows.validation, kept, wanted, cache)
+        if rows.crossed:
+            both = yield from fill(recipe, joined(rows.train, rows.validation), kept, wanted, cache)
+            train, validation = both.divided(rows.train, rows.validation)
+        else:
+            train = yield from fill(recipe, rows.train, kept, wanted, cache)
+            validation = yield from fill(recipe, rows.validation, kept, wanted, cache)
     except NoRoom as error:
         return Shared(note=f"the frozen prefix's states are not kept: {error}")
     if cache.damaged:

@@ -19,7 +19,7 @@ from harness.devices import autocast
 from harness.encoder import Encoder
 from harness.jobs import TrialJob
 from harness.loading import Loaded
-from harness.prefix import Filled, Group, Recipe, digests, fill, groups
+from harness.prefix import Filled, Group, Recipe, digests, fill, groups, joined
 from harness.profiling import layer_shape
 from harness.rehearsal import FloatArray, Law, clock, fit, timed
 from harness.sharing import Rows, worth_keeping
@@ -130,7 +130,7 @@ class StatesCost:
     places: int
     filling: Filling
     there: set[str] = field(default_factory=set)
-    _groups: dict[int, tuple[Features, list[Group]]] = field(default_factory=dict)
+    _groups: dict[tuple[int, ...], tuple[tuple[Features, ...], list[Group]]] = field(default_factory=dict)
 
     @classmethod
     def measure(cls, recipe: Recipe, encoded: Encoded, folder: Path) -> StatesCost:
@@ -147,9 +147,10 @@ class StatesCost:
         kept = worth_keeping(encoder, wanted, job.sharing, job.config, rows)
         fill, read, spared, new_bytes = 0.0, 0.0, 0.0, 0
         for features, passes in ((rows.train, 1.0 + len(rows.probe) / len(rows.train)), (rows.validation, 1.0)):
-            parts = self._parts(features)
-            work = fill_work([(group.length, len(group.rows)) for group in parts])
+            work = fill_work([(group.length, len(group.rows)) for group in self._parts(features)])
             spared += self.filling.forward.seconds(work) * passes * sum(_share(cut, encoder) for cut in cuts.values())
+        for parts in self._filled(rows):
+            work = fill_work([(group.length, len(group.rows)) for group in parts])
             read += self.filling.entry_seconds * len(parts) * len(wanted)
             for group, amount in zip(parts, work, strict=True):
                 keys = {cut: recipe.key(group.digests, cut) for cut in kept}
@@ -161,11 +162,19 @@ class StatesCost:
                     self.there |= {keys[cut] for cut in missing}
         return SharedCost(fill, read, spared, new_bytes)
 
-    def _parts(self, features: Features) -> list[Group]:
-        """Groups of a split; looked up by identity, and the features held so that it stays theirs."""
-        if id(features) not in self._groups:
-            self._groups[id(features)] = features, groups(features, digests(features))
-        return self._groups[id(features)][1]
+    def _filled(self, rows: Rows) -> list[list[Group]]:
+        """Groups of what is filled in one go."""
+        if rows.crossed:
+            return [self._parts(rows.train, rows.validation)]
+        return [self._parts(rows.train), self._parts(rows.validation)]
+
+    def _parts(self, *splits: Features) -> list[Group]:
+        """Groups of one split or of two as one; looked up by identity, and held so that it stays theirs."""
+        key = tuple(map(id, splits))
+        if key not in self._groups:
+            features = joined(*splits) if len(splits) > 1 else splits[0]
+            self._groups[key] = splits, groups(features, digests(features))
+        return self._groups[key][1]
 
     def _has(self, folder: Path | None, key: str) -> bool:
         return key in self.there or (folder is not None and (folder / f"{key}{ENDING}").exists())

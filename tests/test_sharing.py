@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small_models
+from nights import Night
 from shared_states import SHARING, shared_of, with_shared
 
 from harness.batches import TokenTable
@@ -68,6 +69,35 @@ def test_another_seed_batch_size_learning_rate_or_strategy_works_nothing_out(pat
     for change in ({"freeze": "top-1"}, {"freeze": "classifier"}, {"freeze": "head", "batch_size": 4}):
         shared, _ = shared_of(a_plan(path, seed=9, **change), tmp_path)
         assert shared.record([])["prefix"]["computed_rows"] == 0
+
+
+STUDY = """
+study: night
+task: sequence-classification
+model: builtin:tiny
+data: {path: "builtin:reviews", rows: 120, folds: 4}
+fixed: {max_length: 24, batch_size: 8, dtype: fp32, epochs: 2, learning_rate: 1e-2}
+search: {freeze: [head, top-1]}
+sampler: grid
+objective: loss
+"""
+
+
+def test_all_folds_take_what_one_pass_over_all_rows_has_made(tmp_path):
+    """Training and validation rows of a fold are those of every other fold."""
+    nights = []
+    for name, flags in (("shared", ()), ("alone", ("--no-cache",))):
+        (tmp_path / name).mkdir()
+        night = Night(tmp_path / name, STUDY)
+        code, output = night.run(*flags)
+        assert code == 0, output
+        nights.append(night)
+    query = "SELECT json_extract(shared_work, '$.prefix.computed_rows') FROM harness_summary ORDER BY trial"
+    computed = [count for (count,) in nights[0].rows(query)]
+    assert len(computed) == 8 and 100 < computed[0] <= 120 and computed[1:] == [0] * 7  # some texts stand twice
+    mine, theirs = (night.curves() for night in nights)
+    assert [row[:5] for row in mine] == [row[:5] for row in theirs]
+    assert [row[5] for row in mine] == pytest.approx([row[5] for row in theirs], rel=1e-4, abs=1e-5)
 
 
 def test_gradual_unfreezing_starts_each_epoch_at_its_own_cut(path, tmp_path):
