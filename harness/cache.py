@@ -12,9 +12,8 @@ import fcntl
 import hashlib
 import os
 import socket
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import psutil
 import torch
@@ -107,13 +106,14 @@ class Cache:
             raise NoRoom(words)
         return kept
 
-    def take_turn(self, name: str) -> AbstractContextManager[object] | None:
-        """Hold the turn of that name until the answer is left or the process ends; None while another one has it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / f"{name}.turn").open("wb")
-        except OSError:  # where nothing can be written everyone works for himself
-            return contextlib.nullcontext()
+    def take_turn(self, name: str) -> IO[bytes] | None:
+        """Hold the turn of that name until the answer is closed or the process ends; None while another one has it.
+
+        Raises:
+            OSError: where nothing can be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = (self.folder / f"{name}.turn").open("wb")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

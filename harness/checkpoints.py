@@ -25,7 +25,7 @@ from harness.errors import StorageError
 from harness.records import Incident
 from harness.snapshots import Snapshot
 
-FORMAT = 3  # also counts changes of the batch order: an epoch may not go on in another one than it began in
+FORMAT = 2
 GENERATIONS = 2
 MANIFEST = "manifest.json"
 _FOLDER = "checkpoints"

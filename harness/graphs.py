@@ -198,7 +198,7 @@ class Graphs:
 
     def _record(self, places: Places, step: Step, optimizer: torch.optim.AdamW, seed: Step) -> None:
         before: list[torch.Tensor] = []
-        replayed = None
+        replay = replayed = None
         try:
             before = _contents(optimizer)
             replay = self._recorder.record(step)
@@ -211,7 +211,8 @@ class Graphs:
         if before:
             _set_back(optimizer, before)
         if replayed is None:
-            before.clear()  # the step below may need the memory
+            replay = None
+            before.clear()  # the step below may need the memory of both
         seed()
         self._recorder.run(step)
         if replayed is None:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import harness.devices as devices
 from harness.errors import TrialFailure
 from harness.heads import Column, Ended, train_together
 from harness.jobs import TrialJob
@@ -50,6 +51,8 @@ def run_group(jobs: Sequence[TrialJob], warm: Warm, controls: Mapping[int, Contr
                 ended.add(trial)
             yield trial, event
     except Exception as error:  # whatever it is, each trial alone will show whose it is
+        if not devices.answers(warm.device):
+            raise  # none of them could begin in this process
         left = [job for job in jobs if job.trial not in ended]
         words = f"training {len(left)} trials together failed, they go on one by one: {type(error).__name__}: {error}"
         yield left[0].trial, Incident("group_failed", words)

@@ -28,6 +28,7 @@ from harness.training_plan import Plan
 from harness.warm import Encoded, Warm, first_rows, on_device, probe_rows
 
 BATCHES = {False: "batches of rows of about equal length, shuffled", True: EXACT_BATCHES}
+ORDER = 2  # of batches; it counts changes, for an epoch may not go on in another order than it began in
 RECORDED = "steps of full batches recorded as CUDA graphs and replayed"
 DRAWN = "dropout draws four coins from each random number"
 BY_HAND = "gradients of the small head by their formula, without autograd"
@@ -55,7 +56,8 @@ class Loaded:
     def rows(self) -> Rows:
         """Features of the splits that may be shared."""
         splits = (self.train.features, self.probe.features, self.validation.features)
-        return Rows(*splits, crossed=self.identity["fold"] is not None)
+        whole = len(self.train.examples) == len(self.splits.train)
+        return Rows(*splits, crossed=whole and self.identity["fold"] is not None)
 
 
 def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
@@ -87,6 +89,7 @@ def load(job: TrialJob, warm: Warm, seconds: dict[str, float]) -> Loaded:
         "weights": encoder.weights_hash,
         "model_config": encoder.config_hash,
         "exact": job.sharing.exact,
+        "order": ORDER,
     }
     return Loaded(task, model, encoder, splits, train, probe, validation, test, identity)
 

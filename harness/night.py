@@ -302,7 +302,7 @@ class Night:
         elif isinstance(event, EpochRecord):
             self._epoch(slot, trial, event)
         elif isinstance(event, Incident):
-            if event.kind == "oom":  # from nothing, with smaller batches: what it committed is another run's
+            if event.kind == "oom":  # from nothing, in another way: what it committed is another run's
                 self.store.restart_trial(trial.id, event)
                 self.search.restart(trial.number)
                 running.progress = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -261,7 +262,7 @@ def _entries(
     found = {cut: entry for cut, key in keys.items() if (entry := cache.load(key)) is not None}
     if len(found) == len(cuts):
         return found
-    while (turn := cache.take_turn(recipe.encoder.weights_hash[:16])) is None:
+    while (turn := _turn(cache, recipe.encoder.weights_hash[:16])) is None:
         yield Progress(0, done, len(tokens))
         time.sleep(TURN_SECONDS)
     with turn:  # meanwhile another process may have worked them out
@@ -277,6 +278,14 @@ def _entries(
             filled.computed += len(group.rows)
             filled.seconds += time.perf_counter() - began
     return found
+
+
+def _turn(cache: Cache, name: str) -> AbstractContextManager[object] | None:
+    """The cache's turn; where nothing can be written everyone works for himself."""
+    try:
+        return cache.take_turn(name)
+    except OSError:
+        return nullcontext()
 
 
 def _work_out(

@@ -274,7 +274,7 @@ class _Run:
             self.told(f"epoch {event.epoch}: validation loss {event.value('validation', 'loss'):.6g}")
         elif isinstance(event, Incident):
             self.told(event.message)
-            if event.kind == "oom":  # it begins anew with smaller batches
+            if event.kind == "oom":  # it begins anew in another way
                 second.records.clear()
         elif isinstance(event, TrialOutcome):
             second.outcome = event

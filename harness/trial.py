@@ -264,6 +264,7 @@ def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> I
     document |= {
         "config": attempt.config.as_dict(),
         "halvings": attempt.halvings,
+        "recordable": attempt.recordable,
         "seconds": {**attempt.seconds, "before": attempt.total()},
     }
     told, attempt.unsaved = attempt.unsaved, ""
@@ -278,10 +279,10 @@ def _checkpoint(attempt: Attempt, loaded: Loaded, plan: Plan, state: State) -> I
 
 
 def _take_over(attempt: Attempt, snapshot: snapshots.Snapshot) -> None:
-    """Go on with the batches and the clock of the interrupted process."""
+    """Go on with the batches, the way of taking steps and the clock of the interrupted process."""
     document = snapshot.document
     attempt.config = TrialConfig.from_dict(document["config"])
-    attempt.halvings = document["halvings"]
+    attempt.halvings, attempt.recordable = document["halvings"], document["recordable"]
     for phase, seconds in document["seconds"].items():
         attempt.seconds[phase] += seconds
 

@@ -68,14 +68,6 @@ def test_an_entry_whose_time_of_use_cannot_be_written_is_read_all_the_same(tmp_p
     assert torch.equal(cache.load("key").values, values(1)) and cache.damaged == []
 
 
-def test_where_nothing_can_be_written_everyone_has_the_turn(tmp_path):
-    (tmp_path / "file").write_text("in the way")  # root, too, makes no folder there
-    cache = Cache(tmp_path / "file", MEGABYTE)
-    for _ in range(2):
-        with cache.take_turn("model"):
-            assert torch.equal(cache.save("key", values(1), 1.0).values, values(1))
-
-
 def test_the_least_recently_used_entry_makes_room(tmp_path):
     cache = Cache(tmp_path, 350_000)
     for age, key in enumerate(("old", "middle", "young")):

@@ -104,6 +104,20 @@ def test_a_group_interrupted_while_its_prefix_is_filled_waits_as_a_whole_and_beg
     assert 0 < prefix["computed_rows"] < prefix["rows"] - 10
 
 
+def test_a_group_whose_device_is_lost_ends_with_its_process(jobs, warm, monkeypatch):  # noqa: F811
+    """Alone each would fail at once on a device that answers no more; a new process takes them all."""
+
+    def lost(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("harness.group.train_together", lost)
+    monkeypatch.setattr("harness.devices.synchronise", lost)
+    told = []
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        told.extend(run_group(jobs, warm, controls(jobs)))
+    assert not [event for _, event in told if isinstance(event, TrialOutcome)]
+
+
 def test_a_model_whose_head_is_made_by_the_seed_is_trained_one_by_one(jobs, warm, tmp_path):  # noqa: F811
     path = small_models.model_folder(tmp_path / "distilbert", "distilbert")
     other = [replace(each, config=replace(each.config, model=path)) for each in jobs]

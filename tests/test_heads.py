@@ -108,7 +108,6 @@ def test_the_times_of_the_group_are_shared_by_its_trials(path, tmp_path):
         sum(window.seconds for record in records for window in record.windows),
     ):
         assert 0.0 < measured < whole  # a trial that is told the group's whole time makes it several times as much
-    assert sum(record.train_seconds for record in records) > 0.2 * whole
     first = [mine[0] for mine in found.values()]
     assert len({record.train_seconds for record in first}) == 1
     assert len({record.windows for record in first}) == 1

@@ -216,6 +216,16 @@ def test_what_states_cost_hangs_on_the_pass_that_made_them_and_not_on_who_takes_
     assert made.cost[1] == pytest.approx(made.cost[4] / small_models.LAYERS)
 
 
+def test_where_nothing_can_be_written_everyone_works_for_himself(encoder, tmp_path):
+    features = small_models.split(40, 1).features
+    (tmp_path / "file").write_text("in the way")  # root, too, makes no folder there
+    expected = filled(encoder, features, tmp_path / "cache").tables[4].batch(np.arange(40)).hidden
+    for _ in range(2):
+        found = filled(encoder, features, tmp_path / "file")
+        assert found.computed > 0
+        assert torch.equal(found.tables[4].batch(np.arange(40)).hidden, expected)
+
+
 def test_a_subset_has_the_states_of_its_rows(encoder, tmp_path):
     split = small_models.split(40, 1)
     found = filled(encoder, split.features, tmp_path)

@@ -358,6 +358,23 @@ def test_memory_that_runs_out_with_recorded_steps_is_given_back_before_batches_s
     assert outcome(events).state == "complete"
 
 
+def test_a_trial_that_had_no_memory_for_recorded_steps_goes_on_without_them_after_an_interruption(job, monkeypatch):
+    """Else every night would record, run out of memory and begin from nothing."""
+    monkeypatch.setattr("harness.warm.recorder", lambda device: Again())
+    job = replace(job, sharing=Sharing(folder=str(Path(job.folder).parent / "cache")))
+    warm, asked = Warm(small_models.CPU), [False]
+    break_at(warm, job, 1, torch.OutOfMemoryError("CUDA out of memory"))
+    events = []
+    for event in run(job, warm, Control(interrupted=lambda: asked[0])):
+        events.append(event)
+        asked[0] = isinstance(event, EpochRecord)
+    assert outcome(events).state == "waiting"
+    again = list(run(job, Warm(small_models.CPU), Control()))
+    (facts,) = of(TrialFacts, again)
+    assert RECORDED not in facts.notes and not of(Incident, again)
+    assert [record.epoch for record in of(EpochRecord, again)] == [1, 2, 3]
+
+
 def test_out_of_memory_with_one_row_fails_the_trial(job):
     job = changed(job, batch_size=1)
     warm = Warm(small_models.CPU)
