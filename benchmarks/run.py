@@ -66,9 +66,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--train", default="2000", help="training rows: ROWS or SPLIT:ROWS")
     add("--validation", default="400", help="validation rows: ROWS or SPLIT:ROWS")
     add("--model", default="builtin:tiny", help="folder, Hub id or builtin:tiny")
-    add(
-        "--workers", type=int, default=1, help="of harness run; for quality also processes of the Trainer"
-    )
+    add("--workers", type=int, default=1, help="of harness run; for quality also processes of the Trainer")
     add("--steps", type=int, default=40, help="timed training steps of a slice")
     add("--warm-steps", type=int, default=5, help="steps before them, at least 1")
     add("--evaluation-batches", type=int, default=40, help="evaluation batches of a slice")

@@ -285,12 +285,17 @@ def machine(record: Mapping[str, Any]) -> str:
     peaks = ", ".join(f"{dtype} {value / 1e9:,.0f}" for dtype, value in found["peak_flops"].items())
     busy = [each["load"]["busy"] for each in (*record["timings"], *record["slices"])]
     name = found["cpu"] if found["device"]["kind"] == "cpu" else f"{found['device']['name']}, {found['cpu']}"
+    workers, threads = record["arguments"]["workers"], found["device"]["threads"]
+    theirs = f"{threads} threads in the Trainer's process" if busy else f"{workers} Trainers beside each other"
+    before = (
+        f" Before a measurement {median(busy):.0%} of the CPUs were busy (median; at most {max(busy):.0%})."
+        if busy
+        else ""
+    )
     return (
         f"{name}, {found['cores']['usable']} cores, {found['memory_bytes'] / 2**30:.0f} GiB; Python {found['python']}, "
-        f"{packages}; {found['device']['threads']} threads in the Trainer's process, "
-        f"`--workers {record['arguments']['workers']}` on our side. Matrix products reach, in GFLOP/s: {peaks}. "
-        f"Before a measurement {median(busy) if busy else 0:.0%} of the CPUs were busy (median; at most "
-        f"{max(busy, default=0):.0%})."
+        f"{packages}; {theirs}, `--workers {workers}` on our side. Matrix products reach, in GFLOP/s: {peaks}."
+        f"{before}"
     )
 
 
@@ -374,8 +379,23 @@ def short(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -
         f"Wall clock of whole commands in seconds, {record['model']}, {rows['train']:,} rows, "
         f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {record['began'][:10]}; `~` is "
         f"extrapolated. All sides, factors, checks and caveats: [benchmarks](docs/benchmarks.md).\n\n"
-        f"{times(record)}\n\n{doubtful}{cases(record)}\n"
+        f"{times(record)}\n\n{doubtful}{cases(record)}\n{equal((record, *others))}"
     )
+
+
+def equal(records: Sequence[Mapping[str, Any]]) -> str:
+    """A paragraph on how equal quality is, of our side as it comes; empty where nobody has compared."""
+    compared = [each for record in records for each in record["quality"]]
+    dropped = {each["case"]: each["tests"] for each in compared if each["side"] == "ours-dropout"}
+    told = []
+    for each in (each for each in compared if each["side"] == "ours"):
+        words = []
+        for metric, test in each["tests"].items():
+            with_dropout = dropped.get(each["case"], {}).get(metric, {}).get("verdict")
+            more = f" ({with_dropout} with `frozen_mode: dropout`)" if test["verdict"] != "equivalent" else ""
+            words.append(f"{metric.replace('_', ' ')} {test['verdict']}{more if with_dropout else ''}")
+        told.append(f"`{each['case']}` ({len(each['seeds'])} seeds a side) {', '.join(words)}")
+    return f"\nQuality against the Trainer's, two one-sided tests: {'; '.join(told)}.\n" if told else ""
 
 
 def with_table(readme: str, table: str) -> str:
