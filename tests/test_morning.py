@@ -125,7 +125,7 @@ def test_a_failure_is_told_with_its_trial_its_message_and_what_helps(study: Stud
 
 def test_what_was_mended_is_told_by_kind_with_its_trials(study: StudyFrames) -> None:
     assert list(morning.of(study).mended) == [
-        "Out of memory, gone on without CUDA graphs or in smaller batches of the same effective size, 2 × (trials 0 and 4).",
+        "Out of memory, gone on without CUDA graphs or in smaller parts of a batch, 2 × (trials 0 and 4).",
         "A damaged checkpoint was set aside, once (trial 2).",
     ]
 

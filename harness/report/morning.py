@@ -23,7 +23,7 @@ from harness.results.choices import CHOSEN, OPENED
 _ALWAYS = ["model", "epochs", "batch_size", "learning_rate", "max_length", "freeze"]
 _NO_TROUBLE = {CHOSEN, OPENED, "reproduction"}
 _MENDED = {
-    "oom": "out of memory, gone on without CUDA graphs or in smaller batches of the same effective size",
+    "oom": "out of memory, gone on without CUDA graphs or in smaller parts of a batch",
     "worker_died": "a worker died and was replaced, its work went on",
     "node_died": "a node died, its work went on elsewhere",
     "interrupted": "interrupted, gone on from the last checkpoint",
