@@ -172,13 +172,13 @@ def replay(
     """What `run_baseline` gives, but for the time: as many processes as our side has workers share the trials."""
     replayed = [asdict(each) | {"seed": seed} for each in configurations for seed in seeds]
     processes = min(options.workers, len(replayed))
-    threads = str(max(1, usable_cores() // processes))
+    threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} if processes > 1 else {}
 
     def share(number: int) -> Any:
         place = folder / str(number)
         job = baseline_job(side, rows, options, place, configurations[0].max_length)
         job |= {"configurations": replayed[number::processes]}
-        return run_job("benchmarks.baselines", job, place, {"OMP_NUM_THREADS": threads})[1]
+        return run_job("benchmarks.baselines", job, place, threads)[1]
 
     found: list[dict[str, float]] = [{}] * len(replayed)
     with ThreadPoolExecutor(processes) as pool:

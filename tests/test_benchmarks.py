@@ -435,7 +435,8 @@ def test_the_page_and_the_readme_show_the_results() -> None:
 
 
 @pytest.mark.slow
-def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path) -> None:
+def test_the_smallest_comparison_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests run beside it, and threads would wait for one another
     words = "--cases full --sides ours,B1 --repeats 1 --train 48 --validation 24 --steps 2 --warm-steps 1"
     words += " --quality-seeds 1 --quality-rows 32 --quality-cases full --whole-below 600 --ranks 1 --test 24"
     assert benchmark([*words.split(), "--out", str(tmp_path)]) == 0
