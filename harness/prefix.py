@@ -44,7 +44,12 @@ class StateTable:
     """
 
     def __init__(
-        self, features: Features, cut: int, vectors: bool, states: Sequence[torch.Tensor], device: torch.device
+        self,
+        features: Features,
+        cut: int,
+        vectors: bool,
+        states: Sequence[torch.Tensor] | torch.Tensor,
+        device: torch.device,
     ) -> None:
         self.device = device
         self.cut = cut
@@ -52,7 +57,7 @@ class StateTable:
         self.labels = torch.from_numpy(features.labels).to(device)
         self._lengths = torch.from_numpy(self.lengths).to(device)
         self._states = [] if vectors else list(states)
-        self._vectors = torch.stack(list(states)).to(device) if vectors else None
+        self._vectors = _stacked(states).to(device) if vectors else None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -74,13 +79,17 @@ class StateTable:
 
     def subset(self, features: Features, rows: Sequence[int]) -> StateTable:
         """The table of other features with the content of `rows`."""
-        source = self._states if self._vectors is None else self._vectors
-        vectors = self._vectors is not None
-        return StateTable(features, self.cut, vectors, [source[row] for row in rows], self.device)
+        if self._vectors is None:
+            return StateTable(features, self.cut, False, [self._states[row] for row in rows], self.device)
+        return StateTable(features, self.cut, True, self._vectors[list(rows)], self.device)
 
     def by_length(self, places: int) -> Iterator[IntArray]:
         """All rows in batches of at most `places` places, as `TokenTable.by_length`."""
         return by_length(self.lengths, places)
+
+
+def _stacked(states: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+    return states if isinstance(states, torch.Tensor) else torch.stack(list(states))
 
 
 # --- keys ---------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import pytest
 import small_models
 import small_questions
 import torch
-from recorders import Again
 from shared_states import SHARING, shared_of, with_shared
+from step_recorder import Again
 
 from harness.batches import TokenTable
 from harness.divergence import Watch

@@ -11,8 +11,8 @@ import pytest
 import small_models
 import torch
 import transformers
-from recorders import Again
 from small_disks import fill, small_disk
+from step_recorder import Again
 
 import harness.checkpoints as checkpoints
 import harness.trial
