@@ -6,6 +6,7 @@ python -m benchmarks.table
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -119,10 +120,21 @@ def peak(record: Mapping[str, Any]) -> float:
 # --- tables ------------------------------------------------------------------------------------------
 
 
-def times(record: Mapping[str, Any]) -> str:
-    """Seconds of every side and case."""
-    body = [[ROWS[row], *(cell(*samples(record, case, *row)) for case in record["cases"])] for row in present(record)]
-    return markdown(["seconds", *(case["name"] for case in record["cases"])], body)
+def columns(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Name of a case -> the first record that holds it, and the case."""
+    found: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for record in records:
+        for case in record["cases"]:
+            found.setdefault(case["name"], (record, case))
+    return found
+
+
+def times(*records: Mapping[str, Any]) -> str:
+    """Seconds of every side and case; of a case that several records hold, what the first of them holds."""
+    found = columns(records)
+    rows = [row for row in ROWS if any(samples(*column, *row)[0] for column in found.values())]
+    body = [[ROWS[row], *(cell(*samples(*column, *row)) for column in found.values())] for row in rows]
+    return markdown(["seconds", *found], body)
 
 
 def aim(record: Mapping[str, Any], case: str, side: str) -> str:
@@ -177,10 +189,10 @@ def validation(record: Mapping[str, Any]) -> str:
     return markdown(["side", "trains", "extrapolated", "whole", "off by"], body)
 
 
-def doubts(record: Mapping[str, Any]) -> str:
+def doubts(*records: Mapping[str, Any]) -> str:
     """A paragraph on the sides whose extrapolation missed a whole run by more than is allowed; empty without one."""
     missed: dict[str, list[float]] = {}
-    for each in record["validation"]:
+    for each in (each for record in records for each in record["validation"]):
         if abs(error(each)) > TOLERANCE:
             missed.setdefault(each["side"], []).append(error(each))
     if not missed:
@@ -299,15 +311,14 @@ def machine(record: Mapping[str, Any]) -> str:
     )
 
 
-def cases(record: Mapping[str, Any]) -> str:
+def cases(*records: Mapping[str, Any]) -> str:
     """What each case is."""
-    return "\n".join(f"- **{case['name']}**: {case['title']}" for case in record["cases"])
+    return "\n".join(f"- **{name}**: {case['title']}" for name, (_, case) in columns(records).items())
 
 
 def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
     """docs/benchmarks.md: one result in full, and what others have measured beside it."""
     rows, tokens = record["rows"], record["tokens"]
-    doubtful = next(filter(None, map(doubts, (record, *others))), "")
     parts = [
         "# Benchmarks\n",
         "*Made from the files in benchmarks/results by `python -m benchmarks.table`; do not edit.*\n",
@@ -318,7 +329,7 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
         f"## Cases\n\n{cases(record)}\n",
         f"## Sides\n\n{SIDES}",
         "## Wall clock\n\nMedian and range. `~` is extrapolated from slices.\n\n"
-        f"{times(record)}\n\n{factors(record)}\n\n{doubtful}"
+        f"{times(record)}\n\n{factors(record)}\n\n{doubts(record, *others)}"
         "## Utilisation\n\nOperations that the trials ask for on real tokens, by time and by the fastest matrix "
         "product measured. Padding counts as waste; work that is shared counts as done, so a share can pass 100%.\n\n"
         f"{utilisation(record)}\n",
@@ -330,7 +341,9 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
 
 
 def _often(record: Mapping[str, Any]) -> str:
-    repeats = record["arguments"]["repeats"]
+    """As far as it came: a comparison may be stopped early."""
+    times_of = Counter((each["case"], each["side"], each["cache"]) for each in record["timings"])
+    repeats = max(times_of.values(), default=0)
     return {0: "not timed", 1: "once"}.get(repeats, f"{repeats} repeats")
 
 
@@ -372,15 +385,27 @@ def beside(record: Mapping[str, Any]) -> str:
 
 
 def short(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The table of README.md; what is doubtful about a side stands below it, whichever run has found it."""
-    rows = record["rows"]
-    doubtful = next(filter(None, map(doubts, (record, *others))), "")
+    """The table of README.md; what is doubtful about a side stands below it, whichever run has found it.
+
+    Cases that the record lacks come from the newest of the others that timed them, on as much work and such a machine.
+    """
+    newest = sorted(others, key=lambda other: other["began"], reverse=True)
+    timed = [record, *(other for other in newest if other["timings"] and _alike(other, record))]
+    days = sorted(each["began"][:10] for each, _ in columns(timed).values())
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return (
-        f"Wall clock of whole commands in seconds, {record['model']}, {rows['train']:,} rows, "
-        f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {record['began'][:10]}; `~` is "
+        f"Wall clock of whole commands in seconds, {record['model']}, {record['rows']['train']:,} rows, "
+        f"{record['machine']['cores']['usable']} cores of {record['machine']['cpu']}, {when}; `~` is "
         f"extrapolated. All sides, factors, checks and caveats: [benchmarks](docs/benchmarks.md).\n\n"
-        f"{times(record)}\n\n{doubtful}{cases(record)}\n{equal((record, *others))}"
+        f"{times(*timed)}\n\n{doubts(record, *others)}{cases(*timed)}\n{equal((record, *others))}"
     )
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records can stand in one table."""
+    told = ("model", "data", "rows")
+    machines = [(each["machine"]["cpu"], each["machine"]["cores"]["usable"]) for each in (one, other)]
+    return all(one[name] == other[name] for name in told) and machines[0] == machines[1]
 
 
 def equal(records: Sequence[Mapping[str, Any]]) -> str:

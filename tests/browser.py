@@ -46,6 +46,7 @@ class Chromium:
             tabs[0]["webSocketDebuggerUrl"], timeout=SECONDS, suppress_origin=True
         )
         self._number = 0
+        self._loads = 0
         self.requests: list[str] = []
         self.errors: list[str] = []
         for domain in ("Page", "Network", "Runtime"):
@@ -67,6 +68,13 @@ class Chromium:
         """Go to a page and wait until it is loaded."""
         self._command("Page.navigate", url=address)
         self.wait("document.readyState === 'complete'")
+
+    def reload(self) -> None:
+        """Load the page anew and wait until it is there; `readyState` may be the old page's for a while."""
+        before = self._loads
+        self._command("Page.reload")
+        while self._loads == before:
+            self._message()
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression."""
@@ -129,15 +137,21 @@ class Chromium:
     def _command(self, method: str, **parameters: Any) -> Any:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self._socket.recv())
-            if message.get("method") == "Network.requestWillBeSent":
-                self.requests.append(message["params"]["request"]["url"])
-            if message.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(json.dumps(message["params"]["exceptionDetails"])[:500])
-            if message.get("id") == self._number:
-                assert "error" not in message, message
-                return message["result"]
+        while (message := self._message()).get("id") != self._number:
+            pass
+        assert "error" not in message, message
+        return message["result"]
+
+    def _message(self) -> Any:
+        """The next message; what the page does by itself is noted."""
+        message = json.loads(self._socket.recv())
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(message["params"]["exceptionDetails"])[:500])
+        if message.get("method") == "Page.loadEventFired":
+            self._loads += 1
+        return message
 
     @staticmethod
     def _port(folder: Path) -> str | None:

@@ -288,6 +288,8 @@ RECORD = {
     "quality": [],
 }
 
+MIXED = RECORD["cases"][0] | {"name": "mixed", "title": "thirty trials"}
+
 
 def line(text: str, start: str) -> list[str]:
     """Cells of the table row that begins so."""
@@ -419,6 +421,24 @@ def test_what_was_measured_beside_stands_below_with_its_own_day_and_factors() ->
     assert "Further cases" not in table.page(RECORD)
     _, _, untimed = table.page(RECORD, [other | {"timings": []}]).partition("## Further cases: test, 2031-05-06")
     assert "2031-05-06" in untimed and "times as long" not in untimed
+
+
+def test_a_case_that_the_longest_record_lacks_comes_from_the_newest_that_timed_it() -> None:
+    def timed(day: str, seconds: float, **more: object) -> dict[str, object]:
+        timings = [RECORD["timings"][0] | {"case": "mixed", "seconds": seconds}]
+        return RECORD | {"began": f"{day}T00:00:00", "cases": [MIXED], "timings": timings, "slices": []} | more
+
+    others = [timed("2030-01-03", 70.0), timed("2030-01-05", 80.0), timed("2030-01-04", 75.0)]
+    others.append(timed("2030-01-06", 90.0, model="large"))
+    shown = table.short(RECORD, others)
+    assert line(shown, "harness run ")[1:] == ["12 (10 to 14)", "80"]
+    assert line(shown, "Trainer, dynamic")[1:] == ["~51.5", "–"]
+    assert "2030-01-02 to 2030-01-05" in shown and "- **mixed**: thirty" in shown
+
+
+def test_how_often_was_measured_is_counted_as_a_comparison_may_be_stopped() -> None:
+    assert "3 repeats" in table.page(RECORD)
+    assert "once" in table.page(RECORD | {"timings": RECORD["timings"][:1]})
 
 
 def test_the_page_and_the_readme_show_the_results() -> None:

@@ -264,8 +264,7 @@ def test_dark_and_light_follow_the_system_until_they_are_chosen_and_are_kept(sho
     choose = "select => (select.value = '{}', select.dispatchEvent(new Event('change')))"
     shown.run(f"({choose.format('light')})(document.querySelector('nav select'))")
     assert shown.run(back) > 200
-    shown.run("location.reload()")
-    shown.wait("document.readyState === 'complete' && !!document.querySelector('nav select')")
+    shown.reload()
     assert shown.run(back) > 200 and shown.run("document.querySelector('nav select').value") == "light"
     shown.run(f"({choose.format('')})(document.querySelector('nav select'))")
     assert shown.run(back) < 60
