@@ -1,7 +1,8 @@
 # The verbs of this project. Each does its own set-up: a fresh machine needs Python >= 3.11 and make.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# modules are compiled when they are first imported: all of them at once would take a minute and a half
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: study test soak check docs bench bench-quick clean
 
@@ -42,9 +43,9 @@ bench-quick: .venv/.ready-to-develop  ## the same within minutes, on few built-i
 	$(PIP) -e .
 	touch $@
 
-.venv/.ready-to-develop: .venv/.ready
+.venv/.ready-to-develop: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
-	touch $@
+	touch .venv/.ready $@
 
 clean:  ## the environment and caches; never results
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build harness.egg-info
